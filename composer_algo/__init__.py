@@ -1,0 +1,1 @@
+"""Token superposition for Composer: folding, the multi-hot loss, the Algorithm."""

@@ -1,0 +1,1 @@
+"""The commands behind `tst`, one file each: parse, call a library, print."""

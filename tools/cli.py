@@ -1,0 +1,51 @@
+"""The `tst` command: picks the command's module, imports only that one, and turns user errors into messages."""
+
+import difflib
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "prepare": "tokenise a corpus into bag shards",
+    "inspect": "print a dataset's card and decode rows",
+    "verify": "re-read every byte of a dataset against its promises",
+    "train": "run a Composer Trainer from a YAML file",
+    "demo": "prepare, train a baseline and a TST run, and compare: the whole product in minutes",
+}
+
+
+def usage() -> str:
+    """Returns the text of `tst --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        ["usage: tst COMMAND ...", "", *lines, "", "`tst COMMAND --help` tells each one's arguments."]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns 0 when fine, 1 when a check failed, 2 on bad usage or bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    name, *rest = argv
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean `tst {near[0]}`?" if near else "`tst --help` lists the commands."
+        print(f"tst: no command named {name!r}; {hint}", file=sys.stderr)
+        return 2
+    try:
+        return int(importlib.import_module(f".{name}", __package__).main(rest))
+    except (ValueError, OSError) as error:
+        if os.environ.get("TST_TRACEBACK"):
+            raise
+        print(f"tst {name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ntst {name}: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Bag shards: reading corpora, preparing, checking and streaming them."""
