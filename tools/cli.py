@@ -1,4 +1,4 @@
-"""The `tst` command: picks the command's module, imports only that one, and turns user errors into messages."""
+"""The `tst` command: picks the command's module, imports only that one, and prints user errors as messages."""
 
 import difflib
 import importlib

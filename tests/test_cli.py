@@ -1,0 +1,43 @@
+"""The dispatcher: names, help and exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+from tst_tools import cli
+
+
+def test_unknown_command_names_the_nearest_and_exits_2(capsys):
+    assert cli.main(["prepair"]) == 2
+    assert "did you mean `tst prepare`?" in capsys.readouterr().err
+
+
+def test_no_command_prints_usage_on_stderr_and_exits_2(capsys):
+    assert cli.main([]) == 2
+    assert "tst COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_explains_itself_with_one_command_to_paste(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"tst {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_loads_neither_torch_nor_composer(name):
+    code = (
+        "import sys\nfrom tst_tools import cli\n"
+        f"try:\n    cli.main([{name!r}, '--help'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('torch', 'composer', 'streaming', 'transformers') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_a_user_error_is_one_message_and_exit_code_2(tmp_path, capsys):
+    assert cli.main(["verify", str(tmp_path / "nothing-here")]) == 2
+    captured = capsys.readouterr()
+    assert "tst verify: error: " in captured.err
+    assert "Traceback" not in captured.err
