@@ -1,1 +1,34 @@
-"""Token superposition for Composer: folding, the multi-hot loss, the Algorithm."""
+"""Token superposition for Composer: the functional forms, and the Algorithm that applies them to a run.
+
+The functional forms import only torch; `TokenSuperposition` loads Composer when it is first asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .fold import fold_bags, fold_mask, next_bag_targets, next_window_targets, superpose
+from .loss import linear_multi_hot_cross_entropy, multi_hot_cross_entropy
+from .weights import WEIGHTINGS, bag_weights
+
+if TYPE_CHECKING:
+    from .algorithm import TokenSuperposition
+
+__all__ = [
+    "WEIGHTINGS",
+    "TokenSuperposition",
+    "bag_weights",
+    "fold_bags",
+    "fold_mask",
+    "linear_multi_hot_cross_entropy",
+    "multi_hot_cross_entropy",
+    "next_bag_targets",
+    "next_window_targets",
+    "superpose",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TokenSuperposition":
+        from .algorithm import TokenSuperposition
+
+        return TokenSuperposition
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
