@@ -122,6 +122,7 @@ def _fold(values_BT: torch.Tensor, bag_size: int, name: str) -> torch.Tensor:
     if length % bag_size:
         raise ValueError(
             f"{name} has {length} tokens a row; bag_size {bag_size} needs a multiple of {bag_size}. Use "
-            f"rows of {length // bag_size * bag_size or bag_size} tokens, or a bag_size that divides {length}."
+            f"rows of {length // bag_size * bag_size or bag_size} tokens, or a bag_size that divides "
+            f"{length}."
         )
     return values_BT.reshape(rows, length // bag_size, bag_size)

@@ -65,8 +65,9 @@ def linear_multi_hot_cross_entropy(
     """
     if weight.ndim != 2 or hidden.shape[-1:] != weight.shape[1:]:
         raise ValueError(
-            f"hidden has shape {list(hidden.shape)} and weight {list(weight.shape)}; they must be [..., D] and "
-            "[V, D] with the same D. Pass the output embedding as it is stored (lm_head.weight), not transposed."
+            f"hidden has shape {list(hidden.shape)} and weight {list(weight.shape)}; they must be [..., D] "
+            "and [V, D] with the same D. Pass the output embedding as it is stored (lm_head.weight), not "
+            "transposed."
         )
     weights = _check(hidden, targets, weights)
     _check_ids(targets, weight.shape[0], ignore_index)
@@ -116,9 +117,9 @@ def _check(values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | 
         )
     if values.ndim < 2 or targets.shape[:-1] != values.shape[:-1] or targets.shape[-1] == 0:
         raise ValueError(
-            f"logits or hidden states have shape {list(values.shape)} and targets {list(targets.shape)}; all "
-            "but the last dimension must agree, and targets need one more dimension [..., S] even when S is 1. "
-            "Make them with next_bag_targets(labels, bag_size)."
+            f"logits or hidden states have shape {list(values.shape)} and targets {list(targets.shape)}; "
+            "all but the last dimension must agree, and targets need one more dimension [..., S] even when "
+            "S is 1. Make them with next_bag_targets(labels, bag_size)."
         )
     bag_size = targets.shape[-1]
     wide = torch.float64 if values.dtype == torch.float64 else torch.float32
@@ -127,7 +128,8 @@ def _check(values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | 
     if weights.shape != (bag_size,) or not weights.is_floating_point():
         raise ValueError(
             f"weights are {weights.dtype} of shape {list(weights.shape)}; targets have {bag_size} tokens a "
-            f"bag, so they must be floating point [{bag_size}]. Make them with bag_weights(weighting, {bag_size})."
+            f"bag, so they must be floating point [{bag_size}]. Make them with bag_weights(weighting, "
+            f"{bag_size})."
         )
     return weights.to(device=values.device, dtype=wide)
 
@@ -141,5 +143,6 @@ def _check_ids(targets: torch.Tensor, vocab_size: int, ignore_index: int) -> Non
         place = wrong.nonzero()[0].tolist()
         raise ValueError(
             f"target {targets[tuple(place)].item()} at position {place} is outside the vocabulary "
-            f"0..{vocab_size - 1} and is not ignore_index {ignore_index}. Check that data and model use the same tokenizer."
+            f"0..{vocab_size - 1} and is not ignore_index {ignore_index}. Check that data and model use the "
+            "same tokenizer."
         )

@@ -1,0 +1,112 @@
+"""Where the Algorithm's arguments, the dataset, the run's length and a checkpoint must agree."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from .phase import RunLength, Schedule, parse_time, switch_batch
+
+__all__ = ["BagData", "Settings", "settle_bag_size", "settle_switch"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The Algorithm's arguments, as given: None is left to the dataset."""
+
+    bag_size: int | None
+    duration: str | None
+    weighting: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class BagData:
+    """What a dataset of bag rows says of itself; see `tstdata.StreamingBagDataset`."""
+
+    bag_size: int
+    superposition_batches: int
+    seq_len: int | None
+
+
+def settle_bag_size(settings: Settings, data: BagData | None, saved: dict[str, Any] | None) -> int:
+    """Return s, or raise ValueError naming the two values that disagree."""
+    given = settings.bag_size
+    served = None if data is None or settings.mode == "output_only" else data.bag_size
+    if given is not None and served is not None and given != served:
+        raise ValueError(
+            f"TokenSuperposition has bag_size {given} and the dataset bag_size {served}; the rows it serves "
+            f"are {served} tokens a bag. Give both the same number, or leave out the Algorithm's."
+        )
+    bag_size = given if given is not None else served
+    if bag_size is None:
+        raise ValueError(
+            "TokenSuperposition has no bag_size and the training dataset names none. Type bag_size=6, or "
+            "train from bag shards (train_loader: name: bag_shards)."
+        )
+    _refuse_change("bag_size", saved, bag_size)
+    return bag_size
+
+
+def settle_switch(
+    settings: Settings, data: BagData | None, saved: dict[str, Any] | None, run: RunLength, bag_size: int
+) -> Schedule:
+    """Return the schedule with its absolute switch, or raise ValueError naming the two values that disagree.
+
+    A share of the run that a checkpoint has already turned into a batch stays that batch: worked out again on
+    a longer run, it would go back into superposition.
+    """
+    _refuse_change("mode", saved, settings.mode)
+    _refuse_change("weighting", saved, settings.weighting)
+    served = None if data is None else data.superposition_batches
+    if settings.mode == "output_only" and served:
+        raise ValueError(
+            "mode 'output_only' reads ordinary rows, but the dataset serves bag rows for its first "
+            f"{served} batches (superposition_batches {served}). Set the dataset's superposition_batches: 0."
+        )
+    if settings.mode == "output_only":
+        served = None
+    given = None
+    if settings.duration is not None:
+        frozen = saved is not None and saved["duration"] == settings.duration
+        given = (
+            saved["switch_batch"] if saved is not None and frozen else switch_batch(settings.duration, run)
+        )
+    if given is not None and served is not None and given != served:
+        raise ValueError(
+            f"TokenSuperposition switches at batch {given} (duration {settings.duration!r}, max_duration "
+            f"{run.max_duration!r}) and the dataset at batch {served} (superposition_batches {served}). "
+            "Give both the same number of batches, or leave out duration."
+        )
+    switch = given if given is not None else served
+    if switch is None:
+        raise ValueError(
+            "TokenSuperposition has no duration and the training dataset names none. Type "
+            "duration='6000ba', or train from bag shards with superposition_batches."
+        )
+    _refuse_change("switch_batch", saved, switch)
+    _say_if_it_never_ends(switch, run)
+    return Schedule(bag_size, switch)
+
+
+def _refuse_change(name: str, saved: dict[str, Any] | None, now: object) -> None:
+    if saved is not None and saved[name] != now:
+        raise ValueError(
+            f"the checkpoint was trained with {name} {saved[name]!r} and this run has {name} {now!r}; a run "
+            f"keeps its superposition settings when it is resumed. Restore {name} {saved[name]!r}, or start "
+            "a new run from the weights alone (load_weights_only=True)."
+        )
+
+
+def _say_if_it_never_ends(switch: int, run: RunLength) -> None:
+    if run.max_duration is None or switch == 0:
+        return
+    length, unit = parse_time(run.max_duration, "max_duration")
+    if unit == "ba" and switch >= length:
+        log.warning(
+            "Superposition ends at batch %d but the run at %s: the model it leaves has seen no recovery "
+            "phase.",
+            switch,
+            run.max_duration,
+        )
