@@ -49,7 +49,7 @@ class HuggingFaceAdapter:
     def __init__(self, model: HuggingFaceModel, *, folds_inputs: bool) -> None:
         self.model = model
         self._refuse_what_cannot_work(folds_inputs)
-        self.vocab_size = int(model.model.get_input_embeddings().num_embeddings)
+        self.vocab_size = vocabulary_of(model.model)
         self.is_pretrained = bool(getattr(model.config, "_name_or_path", ""))
         self.row_keys = frozenset(model.model_forward_args) - {"input_ids", "labels", "attention_mask"}
         self._native_loss = model.loss
@@ -141,6 +141,20 @@ class HuggingFaceAdapter:
                 f"{name}.forward takes no inputs_embeds, so bags of embeddings cannot be fed to it. "
                 "Type mode='output_only', which needs ordinary inputs."
             )
+
+
+def vocabulary_of(model: Any) -> int:
+    """Return how many ids the model both embeds and predicts; ValueError when that cannot be known."""
+    try:
+        embedded = model.get_input_embeddings().num_embeddings
+    except (AttributeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{type(model).__name__}.get_input_embeddings() gives no embedding table, so bags of its "
+            "embeddings cannot be averaged. Define it as in transformers.PreTrainedModel, returning the "
+            "torch.nn.Embedding."
+        ) from error
+    predicted = getattr(model.get_output_embeddings(), "out_features", embedded)
+    return min(int(embedded), int(predicted))
 
 
 def superpose_input_ids(

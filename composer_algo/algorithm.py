@@ -86,6 +86,10 @@ class TokenSuperposition(Algorithm):
         self._hidden_metrics: dict[str, Any] | None = None
         self._ids_checked = False
 
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in asdict(self.settings).items())
+        return f"{type(self).__name__}({arguments})"
+
     def match(self, event: Event, state: State) -> bool:
         """Run at the five events below; which phase it is, is decided there."""
         return event in self._handlers
@@ -181,7 +185,7 @@ class TokenSuperposition(Algorithm):
             state.batch = {key: value for key, value in state.batch.items() if key != "labels"}
 
     def _log(self, state: State, logger: Logger) -> None:
-        """BATCH_END: log the multi-hot loss of the batch just trained, which the timestamp has already passed."""
+        """BATCH_END: log the multi-hot loss of the batch just trained; the timestamp is past it."""
         assert self.schedule is not None
         step = int(state.timestamp.batch) - 1
         mce = (state.total_loss_dict or {}).get("loss/train/mce")

@@ -78,7 +78,7 @@ def superpose_batch(
 
 
 def check_row_length(batch: Any, expected: int | None, phase: int) -> None:
-    """Raise ValueError when rows are not ``expected`` tokens long: data and Algorithm disagree on the phase."""
+    """Raise ValueError when rows are not ``expected`` tokens long: data and Algorithm are out of step."""
     ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
     if expected is not None and isinstance(ids, torch.Tensor) and ids.ndim == 2 and ids.shape[1] != expected:
         raise ValueError(

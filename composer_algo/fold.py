@@ -7,7 +7,8 @@ import torch
 
 __all__ = ["fold_bags", "fold_mask", "next_bag_targets", "next_window_targets", "superpose"]
 
-INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8)
+# Signed, so that they can hold ignore_index.
+INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16)
 
 
 def fold_bags(ids_BT: torch.Tensor, bag_size: int) -> torch.Tensor:
