@@ -1,0 +1,141 @@
+"""The dataset card, `dataset.json`: what a dataset is made of. A dataset without it is not finished.
+
+Nothing in it varies between equal runs: no time, no number of workers, no output path.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .commit import commit_bytes
+
+CARD_FILE = "dataset.json"
+FORMAT_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recipe(_Record):
+    """What was asked for: with the sources and the tokenizer, all that the shards' bytes depend on."""
+
+    seq_len: int
+    text_key: str
+    source_format: str | None
+    eos_token: str
+    bos_token: str | None
+    compression: str | None
+    hashes: tuple[str, ...]
+    size_limit: int
+
+
+class TokenizerIdentity(_Record):
+    """Which tokenizer made the ids; see `tstdata.tokenizer.identify` for the two hashes."""
+
+    files: dict[str, str]
+    vocab_size: int
+    eos_token: str
+    eos_id: int
+    bos_token: str | None
+    bos_id: int | None
+    vocab_sha256: str
+    probe_sha256: str
+
+
+class Source(_Record):
+    """One file of the corpus; by `format`, a place in it is a line (jsonl), a row (parquet) or a byte (text)."""
+
+    path: str
+    format: str
+    size: int
+    sha256: str
+    num_documents: int
+    num_tokens: int
+
+
+class DatasetCard(_Record):
+    """Everything `dataset.json` holds.
+
+    `num_tokens` counts all ids, end-of-text included: `num_rows * seq_len + len(leftover)`. `files` holds the
+    sha256 of `index.json` and of every file of `documents/`; the shards' own hashes are in `index.json`.
+    """
+
+    format_version: int
+    recipe: Recipe
+    recipe_sha256: str
+    tokenizer: TokenizerIdentity
+    seq_len: int
+    dtype: str
+    num_documents: int
+    num_tokens: int
+    num_rows: int
+    num_shards: int
+    leftover: tuple[int, ...]
+    sources: tuple[Source, ...]
+    files: dict[str, str]
+    versions: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """The dataset's identity: a hash of everything on the card."""
+        return sha256_of(self.model_dump(mode="json"))
+
+    def to_bytes(self) -> bytes:
+        """Returns the text of `dataset.json`; it ends with the card's own hash, so that a changed byte shows."""
+        fields = self.model_dump(mode="json")
+        return orjson.dumps({**fields, "card_sha256": self.sha256}, option=orjson.OPT_INDENT_2) + b"\n"
+
+    def save(self, dataset: str | os.PathLike[str]) -> None:
+        """Writes `dataset.json` aside and renames it: it is there whole or not at all."""
+        commit_bytes(Path(dataset) / CARD_FILE, self.to_bytes())
+
+    @classmethod
+    def load(cls, dataset: str | os.PathLike[str]) -> "DatasetCard":
+        """Reads the card of a dataset directory.
+
+        Raises:
+            FileNotFoundError: There is no card: not a bag-shard dataset, or not finished.
+            ValueError: The card can't be read, or was changed after it was written.
+        """
+        path = Path(dataset) / CARD_FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} does not exist: {dataset} is no finished bag-shard dataset. If a `tst prepare` into "
+                "it was interrupted, run the same command again to go on."
+            )
+        return cls.from_bytes(path.read_bytes(), str(path))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = CARD_FILE) -> "DatasetCard":
+        """Parses the text of a card; `name` is what error messages call it."""
+        try:
+            fields = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"{name} is not JSON ({error}): prepare the dataset again.") from None
+        if not isinstance(fields, dict) or "format_version" not in fields:
+            raise ValueError(f"{name} is not the card of a bag-shard dataset: it has no format_version.")
+        version = fields["format_version"]
+        if version != FORMAT_VERSION:
+            raise ValueError(f"{name} has format_version {version!r}; this tstdata reads {FORMAT_VERSION}.")
+        written = fields.pop("card_sha256", None)
+        try:
+            card = cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{name}: field {place!r}: {first['msg']}. Prepare the dataset again.") from None
+        if card.sha256 != written:
+            raise ValueError(
+                f"{name} was changed after it was written: its fields do not match its card_sha256."
+            )
+        return card
+
+
+def sha256_of(value: Any) -> str:
+    """Returns the sha256 of a JSON value, independent of the order of its keys."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

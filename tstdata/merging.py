@@ -1,0 +1,120 @@
+"""Merging: from committed segments to the finished files of a dataset."""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .commit import committing, file_sha256
+from .segments import Segment, TokenStream, read_documents_of
+from .shards import INDEX_FILE, ShardLayout, write_index, write_shard
+
+DOCUMENTS_DIR = "documents"
+TOKENIZER_DIR = "tokenizer"
+DOCUMENTS_SCHEMA = pa.schema(
+    [
+        ("source", pa.int32()),
+        ("path", pa.string()),
+        ("place", pa.int64()),
+        ("first_token", pa.int64()),
+        ("num_tokens", pa.int64()),
+    ]
+)
+_DOCUMENTS_A_FILE = 1 << 20
+_DOCUMENTS_A_GROUP = 1 << 16
+
+
+def write_shards(
+    out: Path, stream: TokenStream, layout: ShardLayout, workers: int, on_tokens: Callable[[int], object]
+) -> int:
+    """Writes all full rows of the stream as shards, then `index.json`; returns the number of shards."""
+    num_rows = len(stream) // layout.seq_len
+    a_shard = layout.rows_per_shard
+
+    def write_one(first_row: int) -> dict[str, Any]:
+        stop_row = min(first_row + a_shard, num_rows)
+        tokens = stream.read(first_row * layout.seq_len, stop_row * layout.seq_len)
+        entry = write_shard(out, first_row // a_shard, tokens.reshape(-1, layout.seq_len), layout)
+        on_tokens(len(tokens))
+        return entry
+
+    # Threads: reading, hashing, compressing and writing all let go of the interpreter.
+    with ThreadPoolExecutor(workers) as pool:
+        entries = list(pool.map(write_one, range(0, num_rows, a_shard)))
+    write_index(out, entries)
+    return len(entries)
+
+
+def write_documents(out: Path, segments: Sequence[Segment], paths: Sequence[str]) -> None:
+    """Writes `documents/*.parquet`, one row a document in the order of the stream."""
+    folder = out / DOCUMENTS_DIR
+    folder.mkdir(exist_ok=True)
+    tables = _documents_tables(segments, paths)
+    waiting = DOCUMENTS_SCHEMA.empty_table()
+    for number in itertools.count():
+        while len(waiting) < _DOCUMENTS_A_FILE and (table := next(tables, None)) is not None:
+            waiting = pa.concat_tables([waiting, table])
+        if number and not len(waiting):
+            break
+        with committing(folder / f"documents.{number:05}.parquet") as file:
+            part = waiting.slice(0, _DOCUMENTS_A_FILE).combine_chunks()
+            pq.write_table(part, file, compression="zstd", row_group_size=_DOCUMENTS_A_GROUP)
+        waiting = waiting.slice(_DOCUMENTS_A_FILE)
+
+
+def _documents_tables(segments: Sequence[Segment], paths: Sequence[str]) -> Iterator[pa.Table]:
+    first_token = 0
+    for segment in segments:
+        yield _documents_table(read_documents_of(segment), first_token, paths)
+        first_token += segment.num_tokens
+
+
+def _documents_table(records: Any, first_token: int, paths: Sequence[str]) -> pa.Table:
+    num_tokens = records["num_tokens"].astype(np.int64)
+    sources, codes = np.unique(records["source"], return_inverse=True)
+    path = pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32)), pa.array([paths[source] for source in sources], pa.string())
+    ).cast(pa.string())
+    columns = [
+        pa.array(records["source"].astype(np.int32)),
+        path,
+        pa.array(records["place"]),
+        pa.array(first_token + np.cumsum(num_tokens) - num_tokens),
+        pa.array(num_tokens),
+    ]
+    return pa.Table.from_arrays(columns, schema=DOCUMENTS_SCHEMA)
+
+
+def copy_tokenizer(out: Path, files: dict[str, Path]) -> None:
+    """Copies the tokenizer's files beside the shards."""
+    folder = out / TOKENIZER_DIR
+    folder.mkdir(exist_ok=True)
+    for name, path in files.items():
+        with committing(folder / name) as file, open(path, "rb") as source:
+            shutil.copyfileobj(source, file)
+
+
+def hash_files(out: Path) -> dict[str, str]:
+    """Returns the sha256 of `index.json` and of the files of `documents/`, by path relative to the dataset."""
+    names = [
+        INDEX_FILE,
+        *sorted(f"{DOCUMENTS_DIR}/{path.name}" for path in (out / DOCUMENTS_DIR).glob("*.parquet")),
+    ]
+    return {name: file_sha256(out / name) for name in names}
+
+
+def count_by_source(segments: Sequence[Segment], num_sources: int) -> tuple[list[int], list[int]]:
+    """Returns the number of documents and the number of tokens of each source file."""
+    documents = np.zeros(num_sources, np.int64)
+    tokens = np.zeros(num_sources, np.int64)
+    for segment in segments:
+        records = read_documents_of(segment)
+        np.add.at(documents, records["source"], 1)
+        np.add.at(tokens, records["source"], records["num_tokens"])
+    return documents.tolist(), tokens.tolist()

@@ -1,0 +1,43 @@
+"""Packing: encoded documents to one token stream, each document closed by exactly one end-of-text."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .encoder import Ids, Lengths
+
+
+class PackedBatch(NamedTuple):
+    """The ids of some documents, end-of-text (and begin-of-text) included, and each document's number of ids."""
+
+    tokens: npt.NDArray[np.unsignedinteger]
+    lengths: Lengths
+
+
+def pack(ids: Ids, lengths: Lengths, eos_id: int, bos_id: int | None, dtype: str) -> PackedBatch:
+    """Puts an end-of-text after every document, and a begin-of-text before it if there is one.
+
+    Example: ids [5, 6, 7] of lengths [2, 0, 1] with end-of-text 0 become [5, 6, 0, 0, 7, 0] of lengths [3, 1, 2].
+    """
+    before = int(bos_id is not None)
+    closed = lengths + 1 + before
+    ends = np.cumsum(closed) - 1
+    tokens = np.empty(int(closed.sum()), dtype)
+    is_text = np.ones(len(tokens), bool)
+    tokens[ends] = eos_id
+    is_text[ends] = False
+    if bos_id is not None:
+        starts = ends + 1 - closed
+        tokens[starts] = bos_id
+        is_text[starts] = False
+    tokens[is_text] = ids
+    return PackedBatch(tokens, closed)
+
+
+def find_document_with(token_id: int, ids: Ids, lengths: Lengths) -> int | None:
+    """Returns the index of the first document whose ids hold `token_id`, or None."""
+    hits = np.flatnonzero(ids == token_id)
+    if not len(hits):
+        return None
+    return int(np.searchsorted(np.cumsum(lengths), hits[0], side="right"))

@@ -1,0 +1,106 @@
+"""The request: what a preparation was asked to make, kept beside unfinished work, and what differs between two."""
+
+import importlib.metadata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .card import DatasetCard, Recipe, TokenizerIdentity
+
+# The packages that the bytes depend on.
+_PACKAGES = ("tst-toolkit", "tokenizers", "pyarrow", "zstandard", "orjson")
+
+
+class SourceIdentity(BaseModel):
+    """A file of the corpus and a hash of its contents."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    format: str
+    size: int
+    sha256: str
+
+
+class Request(BaseModel):
+    """A recipe, a tokenizer, sources, and the package versions at work."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: Recipe
+    tokenizer: TokenizerIdentity
+    sources: tuple[SourceIdentity, ...]
+    versions: dict[str, str]
+
+    @classmethod
+    def of_card(cls, card: DatasetCard) -> "Request":
+        """Returns what a finished dataset was made of."""
+        sources = [source.model_dump(include=set(SourceIdentity.model_fields)) for source in card.sources]
+        return cls.model_validate(
+            {
+                "recipe": card.recipe,
+                "tokenizer": card.tokenizer,
+                "sources": sources,
+                "versions": card.versions,
+            }
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Request":
+        """Reads a request that was kept.
+
+        Raises:
+            ValueError: It can't be read.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError:
+            raise ValueError(f"{path} can't be read: remove its directory and prepare again.") from None
+
+    def to_bytes(self) -> bytes:
+        """Returns the text that `load` reads."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+
+
+def package_versions() -> dict[str, str]:
+    """Returns the versions of the packages that the bytes of a dataset depend on."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def differences(before: Request, now: Request, with_versions: bool) -> list[str]:
+    """Returns one sentence for each thing that changed between two requests; none when they ask for the same."""
+    found = list(_changed_fields("", before.recipe, now.recipe))
+    found += _changed_fields("tokenizer ", before.tokenizer, now.tokenizer)
+    found += _changed_sources(before.sources, now.sources)
+    if with_versions and before.versions != now.versions:
+        found += _changed("package versions", before.versions, now.versions)
+    return found
+
+
+def _changed_fields(prefix: str, before: BaseModel, now: BaseModel) -> Iterator[str]:
+    for name in type(before).model_fields:
+        yield from _changed(f"{prefix}{name}", getattr(before, name), getattr(now, name))
+
+
+def _changed(name: str, before: Any, now: Any) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _changed(f"{name} {key}", before.get(key), now.get(key))
+    elif before != now:
+        yield f"{name} was {before!r}, now {now!r}"
+
+
+def _changed_sources(before: tuple[SourceIdentity, ...], now: tuple[SourceIdentity, ...]) -> Iterator[str]:
+    if [source.path for source in before] != [source.path for source in now]:
+        old, new = {source.path for source in before}, {source.path for source in now}
+        gone, come = sorted(old - new), sorted(new - old)
+        yield from (f"source {path} is gone" for path in gone[:10])
+        yield from (f"source {path} is new" for path in come[:10])
+        if not gone and not come:
+            yield "the order of the sources changed"
+        return
+    changed = [new.path for old, new in zip(before, now, strict=True) if old != new]
+    yield from (f"source {path} has other contents" for path in changed[:10])

@@ -1,0 +1,157 @@
+"""MDS shards of fixed-width token rows, byte for byte as streaming's MDSWriter writes them, without importing it.
+
+A shard is: uint32 number of rows n, n + 1 uint32 offsets, the config as JSON, then the rows, all little-endian.
+MDSWriter writes both the config and `index.json` with sorted keys and Python's default JSON separators, and fills a
+shard with as many rows as keep `config + rows` (4 bytes of offset each) within size_limit; so do we.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+import zstandard
+
+from .commit import commit_bytes
+
+INDEX_FILE = "index.json"
+HASHES = ("xxh64",)
+DEFAULT_SIZE_LIMIT = 1 << 26
+_COLUMN = "tokens"
+_MAX_SIZE_LIMIT = (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class ShardLayout:
+    """How rows lie in shards: `dtype` is uint16 or uint32, `seq_len` tokens in a row, `size_limit` bytes a shard."""
+
+    seq_len: int
+    dtype: str
+    compression: str | None = None
+    size_limit: int = DEFAULT_SIZE_LIMIT
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.seq_len * np.dtype(self.dtype).itemsize
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What MDSWriter repeats in every shard and in every index entry."""
+        return {
+            "version": 2,
+            "format": "mds",
+            "compression": self.compression,
+            "hashes": list(HASHES),
+            "size_limit": self.size_limit,
+            "column_names": [_COLUMN],
+            "column_encodings": [f"ndarray:{self.dtype}:{self.seq_len}"],
+            "column_sizes": [self.row_bytes],
+        }
+
+    @property
+    def config_bytes(self) -> bytes:
+        """The config as it stands in a shard."""
+        return json.dumps(self.config, sort_keys=True).encode()
+
+    @property
+    def rows_per_shard(self) -> int:
+        """Rows of every shard but the last."""
+        return (self.size_limit - 8 - len(self.config_bytes)) // (self.row_bytes + 4)
+
+    def check(self) -> None:
+        """Refuses a layout that no shard can have.
+
+        Raises:
+            ValueError: A value is out of its range, or one row does not fit into a shard.
+        """
+        if self.seq_len < 1:
+            raise ValueError(
+                f"seq_len is {self.seq_len}; a row needs at least 1 token: give --seq-len 2048, say."
+            )
+        if not 0 < self.size_limit <= _MAX_SIZE_LIMIT:
+            raise ValueError(
+                f"size_limit is {self.size_limit} bytes; MDS shards are 1 to {_MAX_SIZE_LIMIT} bytes."
+            )
+        if self.rows_per_shard < 1:
+            raise ValueError(
+                f"one row of seq_len {self.seq_len} takes {self.row_bytes} bytes and does not fit into a shard of "
+                f"{self.size_limit} bytes. Give a smaller --seq-len or a larger --size-limit."
+            )
+        compression_level(self.compression)
+
+
+def compression_level(compression: str | None) -> int | None:
+    """Returns the zstd level that `zstd` or `zstd:LEVEL` asks for; None for None.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if compression is None:
+        return None
+    match = re.fullmatch(r"zstd(?::([1-9]|1\d|2[0-2]))?", compression)
+    if not match:
+        raise ValueError(
+            f"compression is {compression!r}; it can be 'zstd' or 'zstd:LEVEL' with LEVEL 1 to 22."
+        )
+    return int(match[1] or 3)
+
+
+def shard_names(index: int, compression: str | None) -> tuple[str, str | None]:
+    """Returns the names of a shard: raw, and compressed (None without compression)."""
+    raw = f"shard.{index:05}.mds"
+    return raw, f"{raw}.zstd" if compression else None
+
+
+def encode_shard(rows: npt.NDArray[np.unsignedinteger], layout: ShardLayout) -> bytes:
+    """Returns the raw bytes of a shard of `rows` [n, seq_len]."""
+    num_rows = len(rows)
+    assert rows.shape == (num_rows, layout.seq_len)
+    head = 4 + 4 * (num_rows + 1) + len(layout.config_bytes)
+    offsets = head + layout.row_bytes * np.arange(num_rows + 1, dtype=np.int64)
+    little = np.dtype(layout.dtype).newbyteorder("<")
+    parts = [
+        num_rows.to_bytes(4, "little"),
+        offsets.astype("<u4").tobytes(),
+        layout.config_bytes,
+        np.ascontiguousarray(rows, little).tobytes(),
+    ]
+    return b"".join(parts)
+
+
+def compress_shard(raw: bytes, compression: str) -> bytes:
+    """Returns the compressed bytes of a shard."""
+    # One zstd worker thread, because MDSWriter's own zstd binding always compresses in its multi-threaded form:
+    # above some 8 MB its frame differs from that of the single-threaded form, but not with the number of threads.
+    level = compression_level(compression)
+    assert level is not None
+    return zstandard.ZstdCompressor(level=level, threads=1).compress(raw)
+
+
+def write_shard(
+    out: Path, index: int, rows: npt.NDArray[np.unsignedinteger], layout: ShardLayout
+) -> dict[str, Any]:
+    """Commits one shard to the directory `out` and returns its entry of `index.json`."""
+    raw_name, zip_name = shard_names(index, layout.compression)
+    raw = encode_shard(rows, layout)
+    entry: dict[str, Any] = {"samples": len(rows), "raw_data": _file_entry(raw_name, raw), "zip_data": None}
+    data = raw
+    if zip_name is not None and layout.compression is not None:
+        data = compress_shard(raw, layout.compression)
+        entry["zip_data"] = _file_entry(zip_name, data)
+    commit_bytes(out / (zip_name or raw_name), data)
+    return {**entry, **layout.config}
+
+
+def write_index(out: Path, entries: list[dict[str, Any]]) -> None:
+    """Commits `index.json`."""
+    text = json.dumps({"version": 2, "shards": entries}, sort_keys=True)
+    commit_bytes(out / INDEX_FILE, text.encode())
+
+
+def _file_entry(name: str, data: bytes) -> dict[str, Any]:
+    return {"basename": name, "bytes": len(data), "hashes": {"xxh64": xxhash.xxh64(data).hexdigest()}}

@@ -1,0 +1,61 @@
+"""A worker of the pool, started as `python -m tstdata.worker`.
+
+It reads a job and then tasks from standard input, and answers on standard output with ("progress", (bytes, tokens)),
+("done", None) or ("error", exception), all pickled.
+"""
+
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+from typing import Any, BinaryIO
+
+from .tasks import run_task
+
+
+def main() -> None:
+    """Serves tasks until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us.
+    # What anything prints must not get between the answers: they alone keep the real standard output.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(sys.stdin.buffer, inbox), daemon=True).start()
+
+    def answer(kind: str, value: Any) -> None:
+        pickle.dump((kind, value), answers)
+        answers.flush()
+
+    job, spec = inbox.get()
+    encoder = None
+    while True:
+        task = inbox.get()
+        try:
+            encoder = encoder or spec.build()
+            run_task(task, job, encoder, lambda *amounts: answer("progress", amounts))
+        except Exception as error:  # Told to the parent, which raises it in the user's process.
+            answer("error", _portable(error))
+        else:
+            answer("done", None)
+
+
+def _receive(stream: BinaryIO, inbox: "queue.SimpleQueue[Any]") -> None:
+    """Puts messages into the inbox; when the parent is gone or has no more work, ends the process at once."""
+    while True:
+        try:
+            inbox.put(pickle.load(stream))
+        except (EOFError, pickle.UnpicklingError):
+            os._exit(0)
+
+
+def _portable(error: Exception) -> Exception:
+    """An exception that survives pickling: OSError and ValueError do, others are named in a RuntimeError."""
+    if isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError):
+        return error
+    return RuntimeError(f"in a worker: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
