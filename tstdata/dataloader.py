@@ -1,0 +1,126 @@
+"""The dataloader over bag shards, as Composer and LLM Foundry take it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from composer.core import DataSpec
+from torch.utils.data import DataLoader
+
+from .dataset import StreamingBagDataset
+
+Batch = dict[str, torch.Tensor]
+# What the dataset decides: the DataLoader must not.
+_REFUSED = ("batch_size", "shuffle", "sampler", "batch_sampler", "collate_fn")
+
+
+class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
+    """A DataLoader that counts the global batches it yields, for exact lengths and checkpoints.
+
+    `len()` is the number of batches of the epoch being read, or to be read next. It differs between epochs
+    when phase (i) spans some: Composer reads it once, so whoever runs phase (i) sets `state.dataloader_len`
+    to it at each epoch's start.
+    """
+
+    dataset: StreamingBagDataset
+
+    def __init__(self, dataset: StreamingBagDataset, **kwargs: Any) -> None:
+        # The dataset's order has left the last rows out already, if they were to be.
+        super().__init__(
+            dataset, batch_size=dataset.batch_size, drop_last=False, collate_fn=collate_rows, **kwargs
+        )
+        self._rows_yielded = 0
+
+    def __len__(self) -> int:
+        """Global batches of the current epoch."""
+        return self.dataset.plan.epoch(self.dataset.current_epoch).num_batches
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Yields the batches of the next epoch, or of what a checkpoint left of it."""
+        # Here, so that the message comes from this process and not out of a worker's traceback.
+        self.dataset.check_attached()
+        epoch, batch_in_epoch = self.dataset.position()
+        plan = self.dataset.plan.epoch(epoch)
+        self._rows_yielded = 0
+        begin = batch_in_epoch * plan.global_batch_size
+        for batch in super().__iter__():
+            batch_in_epoch += 1
+            self._rows_yielded = min(batch_in_epoch * plan.global_batch_size, plan.num_samples) - begin
+            if batch_in_epoch == plan.num_batches:
+                self.dataset.mark_finished(epoch)
+            yield batch
+        self.dataset.mark_finished(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the dataset's state after the batches yielded, whatever workers have read ahead."""
+        return self.dataset.state_dict(self._rows_yielded, False)
+
+    def load_state_dict(self, obj: dict[str, Any]) -> None:
+        """Goes to where `obj` says; see `StreamingBagDataset.load_state_dict`."""
+        self.dataset.load_state_dict(obj)
+        self._rows_yielded = 0
+
+
+def build_bag_dataloader(
+    dataset: Mapping[str, Any],
+    device_batch_size: int,
+    tokenizer: Any = None,
+    num_workers: int = 0,
+    drop_last: bool = True,
+    **dataloader_kwargs: Any,
+) -> DataSpec:
+    """Builds the loader of a run; LLM Foundry calls it with the same arguments, by name `bag_shards`.
+
+    Batches are `{"input_ids", "labels"}`, int64 `[device_batch_size, bag_size * seq_len]` in phase (i), else
+    `[.., seq_len]`; labels are an unshifted copy.
+
+    Args:
+        dataset: StreamingBagDataset's arguments, without `batch_size` and `drop_last`, which come from here.
+        device_batch_size: Rows a rank takes a batch.
+        tokenizer: The run's transformers tokenizer: refused when it is unlike the dataset's card. None: not
+            compared.
+        num_workers: Processes that read ahead; the order does not depend on it.
+        drop_last: Whether rows that fill no global batch at an epoch's end are left out. Else they are one
+            short batch, its rows spread evenly over the ranks.
+        **dataloader_kwargs: The torch DataLoader's other arguments: pin_memory, prefetch_factor,
+            persistent_workers ...
+
+    Raises:
+        ValueError: An argument is out of its range or contradicts another one.
+    """
+    for name in _REFUSED:
+        if dataloader_kwargs.get(name) is not None:
+            raise ValueError(
+                f"{name} is {dataloader_kwargs[name]!r}; leave it out: the order of rows is the dataset's, "
+                "and its batch size is device_batch_size."
+            )
+    arguments = {"batch_size": device_batch_size, "drop_last": drop_last}
+    for name, value in arguments.items():
+        if dataset.get(name, value) != value:
+            raise ValueError(
+                f"dataset.{name} is {dataset[name]!r} and the loader's {value!r}. Leave it out of "
+                "`dataset`: it is taken from the loader."
+            )
+    rows = StreamingBagDataset(**{**dataset, **arguments})
+    if tokenizer is not None:
+        rows.stored.check_model(None, tokenizer)
+    loader = BagDataLoader(rows, num_workers=num_workers, **dataloader_kwargs)
+    return DataSpec(loader, get_num_samples_in_batch=count_rows, get_num_tokens_in_batch=count_tokens)
+
+
+def collate_rows(rows: Sequence[Mapping[str, npt.NDArray[np.int64]]]) -> Batch:
+    """Stacks rows of one length to `input_ids` `[B, T]`, with `labels`, an unshifted copy."""
+    input_ids = torch.from_numpy(np.stack([row["input_ids"] for row in rows]))
+    return {"input_ids": input_ids, "labels": input_ids.clone()}
+
+
+def count_rows(batch: Batch) -> int:
+    """Returns the rows of a batch, a bag row counting as one."""
+    return int(batch["input_ids"].shape[0])
+
+
+def count_tokens(batch: Batch) -> int:
+    """Returns the tokens of text in a batch: in phase (i), those of all bags."""
+    return int(batch["input_ids"].numel())

@@ -1,0 +1,62 @@
+"""Rows in shards: their width, as index.json declares it, and where a row or a bag row lies."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+COLUMN = "tokens"
+_TYPES = ("uint16", "uint32")
+
+
+class BagSpanner:
+    """Maps a sample id to its shard and its place there: a number for a row, a slice for a bag row.
+
+    Streaming asks this for every sample it fetches, readies and yields, so bag rows go through its threads as
+    rows do. Ids below `num_rows` are rows; `num_rows + r` is the bag row that begins at row r.
+    """
+
+    def __init__(self, rows_per_shard: Sequence[int], bag_size: int) -> None:
+        self.stops: list[int] = np.cumsum(rows_per_shard).tolist()
+        self.bag_size = bag_size
+
+    def __getitem__(self, sample_id: int) -> tuple[int, int | slice]:
+        """Returns the shard and the place of a sample; IndexError if there is none."""
+        num_rows = self.stops[-1]
+        row = int(sample_id) - num_rows if sample_id >= num_rows else int(sample_id)
+        if not 0 <= row < num_rows:
+            raise IndexError(f"sample {sample_id} does not exist: the dataset has {num_rows} rows.")
+        shard = bisect_right(self.stops, row)
+        place = row - (self.stops[shard - 1] if shard else 0)
+        return shard, place if sample_id < num_rows else slice(place, place + self.bag_size)
+
+
+def row_width(shards: Iterable[Any], where: str) -> int:
+    """Returns L, the tokens in a row, from the column encoding that all shards must share.
+
+    Args:
+        shards: Streaming's shard readers, with `column_names` and `column_encodings`.
+        where: The dataset, for messages.
+
+    Raises:
+        ValueError: A shard has no `tokens` column of fixed width.
+    """
+    found: str | None = None
+    for number, shard in enumerate(shards):
+        columns = dict(zip(shard.column_names, shard.column_encodings, strict=True))
+        encoding = columns.get(COLUMN, "")
+        parts = encoding.split(":")
+        if len(parts) != 3 or parts[0] != "ndarray" or parts[1] not in _TYPES or not parts[2].isdigit():
+            raise ValueError(
+                f"shard {number} of {where} has the columns {columns}; a bag shard has `{COLUMN}`, encoded "
+                "as ndarray:uint16:L or ndarray:uint32:L. Build it with: tst prepare"
+            )
+        if found not in (None, encoding):
+            raise ValueError(
+                f"shard {number} of {where} is encoded as {encoding} and those before it as {found}: all "
+                "rows of a dataset have one width. Build it again with: tst prepare"
+            )
+        found = encoding
+    assert found is not None, "a dataset has shards"
+    return int(found.split(":")[2])
