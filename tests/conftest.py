@@ -87,7 +87,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 def small_dataset(
     corpus: tuple[Path, list[str]], tokenizer_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The corpus as bag shards: rows of SMALL_SEQ_LEN tokens, five shards, the last of odd length. Read only."""
+    """The corpus as bag shards: rows of SMALL_SEQ_LEN tokens, 4 full shards and an odd one. Read only."""
     out = tmp_path_factory.mktemp("dataset") / "bags"
     tstdata.prepare(corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN, size_limit=70_000)
     return out

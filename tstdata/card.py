@@ -48,7 +48,7 @@ class TokenizerIdentity(_Record):
 
 
 class Source(_Record):
-    """One file of the corpus; by `format`, a place in it is a line (jsonl), a row (parquet) or a byte (text)."""
+    """One file of the corpus. A place in it is a line of jsonl, a row of parquet, or a byte of text."""
 
     path: str
     format: str
@@ -86,7 +86,7 @@ class DatasetCard(_Record):
         return sha256_of(self.model_dump(mode="json"))
 
     def to_bytes(self) -> bytes:
-        """Returns the text of `dataset.json`; it ends with the card's own hash, so that a changed byte shows."""
+        """Returns the text of `dataset.json`; its last field is the card's own hash: a changed byte shows."""
         fields = self.model_dump(mode="json")
         return orjson.dumps({**fields, "card_sha256": self.sha256}, option=orjson.OPT_INDENT_2) + b"\n"
 

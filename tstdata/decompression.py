@@ -1,4 +1,4 @@
-"""Decompression: the bytes of a plain, gzip or zstd file in pieces, refusing a stream that stops before its end."""
+"""Decompression: the bytes of a plain, gzip or zstd file in pieces; a stream that is cut off is refused."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ _CHUNK = 1 << 18
 
 
 def read_chunks(path: str, compression: str | None, on_bytes: Callable[[int], object]) -> Iterator[bytes]:
-    """Yields the decompressed bytes of a file; `on_bytes` is told how many bytes of the file itself were read.
+    """Yields the decompressed bytes of a file; `on_bytes` is told how many bytes of the file were read.
 
     Raises:
         ValueError: The stream is cut off or is not of its kind.

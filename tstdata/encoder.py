@@ -1,4 +1,4 @@
-"""Encoders: texts in, token ids out. One interface, so that a faster engine can stand beside the reference one."""
+"""Encoders: texts in, token ids out; one interface, so that faster engines can stand in for the reference."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ class HuggingFaceEncoder:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keeps tokenizers to one thread: the workers are what uses the cores. It reads the variable at every call."""
+    """Keeps tokenizers to one thread: workers are what uses the cores. It reads the variable at each call."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from .commit import committing, file_sha256
 from .segments import Segment, TokenStream, read_documents_of
 from .shards import INDEX_FILE, ShardLayout, write_index, write_shard
+from .tokenizer import LoadedTokenizer
 
 DOCUMENTS_DIR = "documents"
 TOKENIZER_DIR = "tokenizer"
@@ -91,17 +92,23 @@ def _documents_table(records: Any, first_token: int, paths: Sequence[str]) -> pa
     return pa.Table.from_arrays(columns, schema=DOCUMENTS_SCHEMA)
 
 
-def copy_tokenizer(out: Path, files: dict[str, Path]) -> None:
-    """Copies the tokenizer's files beside the shards."""
+def copy_tokenizer(out: Path, tokenizer: LoadedTokenizer) -> None:
+    """Copies the tokenizer's files beside the shards.
+
+    Raises:
+        ValueError: A file is no longer what made the ids.
+    """
     folder = out / TOKENIZER_DIR
     folder.mkdir(exist_ok=True)
-    for name, path in files.items():
+    for name, path in tokenizer.files.items():
         with committing(folder / name) as file, open(path, "rb") as source:
             shutil.copyfileobj(source, file)
+        if file_sha256(folder / name) != tokenizer.identity.files[name]:
+            raise ValueError(f"{path} changed while it was in use: run the same command again.")
 
 
 def hash_files(out: Path) -> dict[str, str]:
-    """Returns the sha256 of `index.json` and of the files of `documents/`, by path relative to the dataset."""
+    """Returns the sha256 of `index.json` and of the files of `documents/`, by path inside the dataset."""
     names = [
         INDEX_FILE,
         *sorted(f"{DOCUMENTS_DIR}/{path.name}" for path in (out / DOCUMENTS_DIR).glob("*.parquet")),

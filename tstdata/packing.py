@@ -9,7 +9,7 @@ from .encoder import Ids, Lengths
 
 
 class PackedBatch(NamedTuple):
-    """The ids of some documents, end-of-text (and begin-of-text) included, and each document's number of ids."""
+    """The ids of some documents, and each one's number of ids; end-of-text and begin-of-text included."""
 
     tokens: npt.NDArray[np.unsignedinteger]
     lengths: Lengths
@@ -18,7 +18,8 @@ class PackedBatch(NamedTuple):
 def pack(ids: Ids, lengths: Lengths, eos_id: int, bos_id: int | None, dtype: str) -> PackedBatch:
     """Puts an end-of-text after every document, and a begin-of-text before it if there is one.
 
-    Example: ids [5, 6, 7] of lengths [2, 0, 1] with end-of-text 0 become [5, 6, 0, 0, 7, 0] of lengths [3, 1, 2].
+    Example: ids [5, 6, 7] of lengths [2, 0, 1] with end-of-text 0 become [5, 6, 0, 0, 7, 0], lengths [3, 1,
+        2].
     """
     before = int(bos_id is not None)
     closed = lengths + 1 + before

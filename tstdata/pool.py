@@ -1,8 +1,8 @@
 """The pool: runs encoding tasks, in this process or in several worker processes.
 
-Workers are fresh interpreters (`python -m tstdata.worker`) that read pickled tasks from their standard input and answer
-on their standard output. So a script that calls `prepare` needs no `if __name__ == "__main__"`, nothing is forked
-under running threads, and a worker whose parent was killed sees its input end and stops.
+Workers are fresh interpreters (`python -m tstdata.worker`) that read pickled tasks from their standard input
+and answer on their standard output. So a script that calls `prepare` needs no `if __name__ == "__main__"`,
+nothing is forked under running threads, and a worker whose parent was killed sees its input end and stops.
 """
 
 import os
@@ -47,7 +47,7 @@ class EncoderSpec:
 def run_tasks(
     tasks: Sequence[Task], job: EncodeJob, encoder: EncoderSpec, workers: int, on_progress: Progress
 ) -> None:
-    """Runs all tasks to committed segments; `on_progress` is told of (bytes read, tokens made) from any thread.
+    """Runs all tasks to committed segments; `on_progress` is told (bytes read, tokens made) from any thread.
 
     Raises:
         ValueError: What a task met, from the first that failed; the tasks that ended stay committed.

@@ -1,26 +1,24 @@
 """`prepare`: a corpus to a bag-shard dataset, in tasks that an interrupted run need not repeat."""
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .card import CARD_FILE, FORMAT_VERSION, DatasetCard, Recipe, Source, sha256_of
-from .commit import commit_bytes, file_sha256
+from .card import FORMAT_VERSION, DatasetCard, Recipe, Source, sha256_of
+from .commit import file_sha256
 from .merging import copy_tokenizer, count_by_source, hash_files, write_documents, write_shards
+from .output import WORK_DIR, abandon, begin, check_output, sweep
 from .pool import EncoderSpec, run_tasks
 from .progress import Progress
-from .request import Request, SourceIdentity, differences, package_versions
-from .segments import TokenStream, find_segment, segment_stem
+from .request import Request, SourceIdentity, package_versions
+from .segments import Segment, TokenStream, find_segment, segment_stem
 from .shards import DEFAULT_SIZE_LIMIT, HASHES, ShardLayout
 from .sources import SourceFile, find_sources
 from .tasks import EncodeJob, cut_tasks
 from .tokenizer import LoadedTokenizer, load_tokenizer
-
-# Where unfinished work is kept inside the output; gone when the dataset is finished.
-WORK_DIR = ".prepare"
-REQUEST_FILE = "request.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,8 @@ class PrepareReport:
     files: tuple[SourceFile, ...]
     num_tasks: int
     dtype: str
+    eos_token: str
+    eos_id: int
     card: DatasetCard | None = None
     already_done: bool = False
 
@@ -38,6 +38,11 @@ class PrepareReport:
     def num_bytes(self) -> int:
         """Bytes of the source files."""
         return sum(file.size for file in self.files)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the shards on the disk."""
+        return sum(path.stat().st_size for path in self.out.glob("shard.*.mds*"))
 
 
 def prepare(
@@ -58,8 +63,8 @@ def prepare(
 ) -> PrepareReport:
     """Tokenises a corpus into a bag-shard dataset at `out`.
 
-    An interrupted run goes on when called again the same way; the bytes are the same for any number of workers and
-    interruptions. A finished dataset asked for again is left as it is.
+    An interrupted run goes on when called again the same way; the bytes are the same for any number of
+    workers and interruptions. A finished dataset asked for again is left as it is.
 
     Args:
         sources: Files, directories and globs, read in this order.
@@ -77,7 +82,8 @@ def prepare(
         progress: Shows a bar on standard error.
 
     Raises:
-        ValueError: Bad input, naming file and place; or `out` was begun with another recipe, tokenizer or source.
+        ValueError: Bad input, naming file and place; or `out` was begun with another recipe, tokenizer or
+            source, naming what changed.
         OSError: A file is missing, `out` is in use for something else, or a worker died.
     """
     if workers < 1:
@@ -86,46 +92,36 @@ def prepare(
     loaded = load_tokenizer(tokenizer, eos_token, bos)
     layout = ShardLayout(seq_len, loaded.dtype, compression, size_limit)
     layout.check()
-    given = [sources] if isinstance(sources, str | os.PathLike) else sources
-    files = find_sources(given, source_format)
-    report = PrepareReport(out, tuple(files), len(cut_tasks(files)), loaded.dtype)
-    _check_output(out)
+    files = tuple(find_sources(sources, source_format))
+    identity = loaded.identity
+    report = PrepareReport(
+        out, files, len(cut_tasks(files)), loaded.dtype, identity.eos_token, identity.eos_id
+    )
+    check_output(out)
     if dry_run:
         return report
-    identity = loaded.identity
-    recipe = Recipe(
-        seq_len=seq_len,
-        text_key=text_key,
-        source_format=source_format,
-        eos_token=identity.eos_token,
-        bos_token=identity.bos_token,
-        compression=compression,
-        hashes=HASHES,
-        size_limit=size_limit,
-    )
     request = Request(
-        recipe=recipe, tokenizer=identity, sources=_identify(files, progress), versions=package_versions()
+        recipe=Recipe(
+            seq_len=seq_len,
+            text_key=text_key,
+            source_format=source_format,
+            eos_token=identity.eos_token,
+            bos_token=identity.bos_token,
+            compression=compression,
+            hashes=HASHES,
+            size_limit=size_limit,
+        ),
+        tokenizer=identity,
+        sources=_identify(files, progress),
+        versions=package_versions(),
     )
-    already_done = _is_finished(out, request)
+    already_done = begin(out, request)
     if not already_done:
-        _encode(out, request, files, loaded, os.fspath(tokenizer), workers, progress)
-        _merge(out, request, files, loaded, layout, workers, progress)
+        run = _Preparation(out, request, files, loaded, layout, os.fspath(tokenizer), workers, progress)
+        run.encode()
+        run.merge()
     shutil.rmtree(out / WORK_DIR, ignore_errors=True)
-    return PrepareReport(
-        out, report.files, report.num_tasks, report.dtype, DatasetCard.load(out), already_done
-    )
-
-
-def _check_output(out: Path) -> None:
-    """Refuses an output that holds what no preparation put there."""
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; --out names the dataset's directory. Give another --out.")
-    ours = (out / CARD_FILE).exists() or (out / WORK_DIR / REQUEST_FILE).exists()
-    if out.is_dir() and not ours and (names := sorted(os.listdir(out))):
-        raise FileExistsError(
-            f"{out} is not empty ({', '.join(names[:3])}, ...) and is no dataset that a preparation began. "
-            "Give another --out, or empty it first."
-        )
+    return dataclasses.replace(report, card=DatasetCard.load(out), already_done=already_done)
 
 
 def _identify(files: Sequence[SourceFile], progress: bool) -> tuple[SourceIdentity, ...]:
@@ -139,97 +135,91 @@ def _identify(files: Sequence[SourceFile], progress: bool) -> tuple[SourceIdenti
         )
 
 
-def _is_finished(out: Path, request: Request) -> bool:
-    """Tells whether the output holds this very dataset; begins or joins unfinished work otherwise.
+@dataclass(frozen=True)
+class _Preparation:
+    """The two steps of a preparation that was begun."""
 
-    Raises:
-        ValueError: The output is, or was begun as, another dataset.
-    """
-    finished = (out / CARD_FILE).exists()
-    kept = out / WORK_DIR / REQUEST_FILE
-    if finished:
-        before = Request.of_card(DatasetCard.load(out))
-    elif kept.exists():
-        before = Request.load(kept)
-    else:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        commit_bytes(kept, request.to_bytes())
-        return False
-    changes = differences(before, request, with_versions=not finished)
-    if changes:
-        state = "holds a finished dataset" if finished else "holds unfinished work"
-        raise ValueError(
-            f"{out} {state} of another recipe, tokenizer or source: {'; '.join(changes)}. Give another --out, or "
-            "remove it to start again."
+    out: Path
+    request: Request
+    files: Sequence[SourceFile]
+    loaded: LoadedTokenizer
+    layout: ShardLayout
+    tokenizer: str
+    workers: int
+    progress: bool
+
+    def encode(self) -> None:
+        """Runs the tasks that have no committed segment yet."""
+        work, identity = self.out / WORK_DIR, self.loaded.identity
+        job = EncodeJob(
+            work=work,
+            text_key=self.request.recipe.text_key,
+            eos_token=identity.eos_token,
+            eos_id=identity.eos_id,
+            bos_id=identity.bos_id,
+            dtype=self.loaded.dtype,
         )
-    return finished
+        missing = [
+            task
+            for task in cut_tasks(self.files)
+            if find_segment(segment_stem(work, task.index), job.dtype) is None
+        ]
+        num_bytes = sum(file.size for task in missing for file in task.files)
+        encoder = EncoderSpec(self.tokenizer, identity)
+        try:
+            with Progress("encoding", num_bytes, self.progress) as bar:
+                run_tasks(missing, job, encoder, self.workers, bar.advance)
+        except Exception:
+            abandon(self.out, keep_finished_tasks=True)
+            raise
 
+    def merge(self) -> None:
+        """Writes the dataset from the committed segments; its card last."""
+        segments = self._segments()
+        stream = TokenStream(segments, self.loaded.dtype)
+        if len(stream) < self.layout.seq_len:
+            abandon(self.out, keep_finished_tasks=False)
+            raise ValueError(
+                f"the sources hold {len(stream)} tokens in all, less than one row of seq_len "
+                f"{self.layout.seq_len}. Give a smaller --seq-len or more text."
+            )
+        sweep(self.out)
+        item_bytes = self.layout.row_bytes // self.layout.seq_len
+        with Progress("writing", len(stream) * item_bytes, self.progress) as bar:
+            num_shards = write_shards(
+                self.out, stream, self.layout, self.workers, lambda n: bar.advance(n * item_bytes, n)
+            )
+        write_documents(self.out, segments, [file.path for file in self.files])
+        copy_tokenizer(self.out, self.loaded)
+        self._card(segments, stream, num_shards).save(self.out)
 
-def _encode(
-    out: Path,
-    request: Request,
-    files: Sequence[SourceFile],
-    loaded: LoadedTokenizer,
-    tokenizer: str,
-    workers: int,
-    progress: bool,
-) -> None:
-    """Runs the tasks that have no committed segment yet."""
-    work = out / WORK_DIR
-    identity = loaded.identity
-    job = EncodeJob(
-        work, request.recipe.text_key, identity.eos_token, identity.eos_id, identity.bos_id, loaded.dtype
-    )
-    tasks = cut_tasks(files)
-    missing = [task for task in tasks if find_segment(segment_stem(work, task.index), loaded.dtype) is None]
-    num_bytes = sum(file.size for task in missing for file in task.files)
-    with Progress("encoding", num_bytes, progress) as bar:
-        run_tasks(missing, job, EncoderSpec(tokenizer, identity), workers, bar.advance)
+    def _segments(self) -> list[Segment]:
+        stems = [segment_stem(self.out / WORK_DIR, task.index) for task in cut_tasks(self.files)]
+        found = [find_segment(stem, self.loaded.dtype) for stem in stems]
+        segments = [segment for segment in found if segment is not None]
+        assert len(segments) == len(stems)
+        return segments
 
-
-def _merge(
-    out: Path,
-    request: Request,
-    files: Sequence[SourceFile],
-    loaded: LoadedTokenizer,
-    layout: ShardLayout,
-    workers: int,
-    progress: bool,
-) -> None:
-    """Writes the dataset from the committed segments; its card last."""
-    stems = [segment_stem(out / WORK_DIR, task.index) for task in cut_tasks(files)]
-    found = [find_segment(stem, loaded.dtype) for stem in stems]
-    segments = [segment for segment in found if segment is not None]
-    assert len(segments) == len(stems)
-    stream = TokenStream(segments, loaded.dtype)
-    num_rows, left = divmod(len(stream), layout.seq_len)
-    if not num_rows:
-        raise ValueError(
-            f"the sources hold {len(stream)} tokens in all, which is less than one row of seq_len {layout.seq_len}. "
-            "Give a smaller --seq-len or more text."
+    def _card(self, segments: Sequence[Segment], stream: TokenStream, num_shards: int) -> DatasetCard:
+        num_rows, left = divmod(len(stream), self.layout.seq_len)
+        num_documents, num_tokens = count_by_source(segments, len(self.files))
+        sources = zip(self.request.sources, num_documents, num_tokens, strict=True)
+        return DatasetCard(
+            format_version=FORMAT_VERSION,
+            recipe=self.request.recipe,
+            recipe_sha256=sha256_of(self.request.recipe.model_dump(mode="json")),
+            tokenizer=self.loaded.identity,
+            seq_len=self.layout.seq_len,
+            dtype=self.layout.dtype,
+            num_documents=sum(num_documents),
+            num_tokens=len(stream),
+            num_rows=num_rows,
+            num_shards=num_shards,
+            leftover=tuple(stream.read(len(stream) - left, len(stream)).tolist()),
+            sources=tuple(
+                Source(**source.model_dump(), num_documents=documents, num_tokens=tokens)
+                for source, documents, tokens in sources
+            ),
+            files=hash_files(self.out),
+            versions=self.request.versions,
         )
-    with Progress("writing", num_rows * layout.row_bytes, progress) as bar:
-        item_bytes = layout.row_bytes // layout.seq_len
-        num_shards = write_shards(out, stream, layout, workers, lambda n: bar.advance(n * item_bytes, n))
-    write_documents(out, segments, [file.path for file in files])
-    copy_tokenizer(out, loaded.files)
-    num_documents, num_tokens = count_by_source(segments, len(files))
-    DatasetCard(
-        format_version=FORMAT_VERSION,
-        recipe=request.recipe,
-        recipe_sha256=sha256_of(request.recipe.model_dump(mode="json")),
-        tokenizer=loaded.identity,
-        seq_len=layout.seq_len,
-        dtype=layout.dtype,
-        num_documents=sum(num_documents),
-        num_tokens=len(stream),
-        num_rows=num_rows,
-        num_shards=num_shards,
-        leftover=tuple(stream.read(len(stream) - left, len(stream)).tolist()),
-        sources=tuple(
-            Source(**source.model_dump(), num_documents=documents, num_tokens=tokens)
-            for source, documents, tokens in zip(request.sources, num_documents, num_tokens, strict=True)
-        ),
-        files=hash_files(out),
-        versions=request.versions,
-    ).save(out)

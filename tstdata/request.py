@@ -1,4 +1,4 @@
-"""The request: what a preparation was asked to make, kept beside unfinished work, and what differs between two."""
+"""The request: what a preparation was asked to make, kept beside unfinished work; and how two differ."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def package_versions() -> dict[str, str]:
 
 
 def differences(before: Request, now: Request, with_versions: bool) -> list[str]:
-    """Returns one sentence for each thing that changed between two requests; none when they ask for the same."""
+    """Returns a sentence for each thing that changed between two requests."""
     found = list(_changed_fields("", before.recipe, now.recipe))
     found += _changed_fields("tokenizer ", before.tokenizer, now.tokenizer)
     found += _changed_sources(before.sources, now.sources)

@@ -1,7 +1,7 @@
 """Segments: the committed result of one task, and the token stream that all segments make together.
 
-A segment is three files in the work folder: `.tokens` (ids, little-endian), `.documents` (DOCUMENT records) and, renamed
-into place last, the marker `.json` with their counts. A task without a marker has not been done.
+A segment is three files in the work folder: `.tokens` (ids, little-endian), `.documents` (DOCUMENT records)
+and, renamed into place last, the marker `.json` with their counts. A task without a marker has not been done.
 """
 
 import os
@@ -37,7 +37,7 @@ def segment_stem(work: Path, task_index: int) -> Path:
 def write_segment(
     stem: Path, batches: Iterable[tuple[npt.NDArray[np.void], PackedBatch]], dtype: str
 ) -> Segment:
-    """Writes a segment batch by batch and commits it; `batches` gives the DOCUMENT records and ids of each."""
+    """Writes a segment batch by batch, each of DOCUMENT records and ids, and commits it."""
     num_documents = num_tokens = 0
     with (
         committing(stem.with_suffix(".tokens")) as tokens,

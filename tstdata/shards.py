@@ -1,8 +1,8 @@
-"""MDS shards of fixed-width token rows, byte for byte as streaming's MDSWriter writes them, without importing it.
+"""MDS shards of fixed-width token rows, byte for byte as streaming's MDSWriter writes them, without it.
 
-A shard is: uint32 number of rows n, n + 1 uint32 offsets, the config as JSON, then the rows, all little-endian.
-MDSWriter writes both the config and `index.json` with sorted keys and Python's default JSON separators, and fills a
-shard with as many rows as keep `config + rows` (4 bytes of offset each) within size_limit; so do we.
+A shard is: uint32 number of rows n, n + 1 uint32 offsets, the config as JSON, the rows; all little-endian.
+Two things need care: MDSWriter writes the config and `index.json` with sorted keys and Python's default
+separators, and it counts 4 bytes of offset a row, plus 8 and the config, against size_limit. So do we.
 """
 
 import json
@@ -27,7 +27,7 @@ _MAX_SIZE_LIMIT = (1 << 32) - 1
 
 @dataclass(frozen=True)
 class ShardLayout:
-    """How rows lie in shards: `dtype` is uint16 or uint32, `seq_len` tokens in a row, `size_limit` bytes a shard."""
+    """How rows lie in shards: `seq_len` tokens of uint16 or uint32 a row; `size_limit` in bytes."""
 
     seq_len: int
     dtype: str
@@ -63,6 +63,12 @@ class ShardLayout:
         """Rows of every shard but the last."""
         return (self.size_limit - 8 - len(self.config_bytes)) // (self.row_bytes + 4)
 
+    def header(self, num_rows: int) -> bytes:
+        """Returns all that comes before the rows of a shard of `num_rows`."""
+        start = 4 + 4 * (num_rows + 1) + len(self.config_bytes)
+        offsets = start + self.row_bytes * np.arange(num_rows + 1, dtype=np.int64)
+        return num_rows.to_bytes(4, "little") + offsets.astype("<u4").tobytes() + self.config_bytes
+
     def check(self) -> None:
         """Refuses a layout that no shard can have.
 
@@ -79,8 +85,8 @@ class ShardLayout:
             )
         if self.rows_per_shard < 1:
             raise ValueError(
-                f"one row of seq_len {self.seq_len} takes {self.row_bytes} bytes and does not fit into a shard of "
-                f"{self.size_limit} bytes. Give a smaller --seq-len or a larger --size-limit."
+                f"one row of seq_len {self.seq_len} takes {self.row_bytes} bytes and does not fit into a "
+                f"shard of {self.size_limit} bytes. Give a smaller --seq-len or a larger --size-limit."
             )
         compression_level(self.compression)
 
@@ -109,24 +115,15 @@ def shard_names(index: int, compression: str | None) -> tuple[str, str | None]:
 
 def encode_shard(rows: npt.NDArray[np.unsignedinteger], layout: ShardLayout) -> bytes:
     """Returns the raw bytes of a shard of `rows` [n, seq_len]."""
-    num_rows = len(rows)
-    assert rows.shape == (num_rows, layout.seq_len)
-    head = 4 + 4 * (num_rows + 1) + len(layout.config_bytes)
-    offsets = head + layout.row_bytes * np.arange(num_rows + 1, dtype=np.int64)
+    assert rows.shape == (len(rows), layout.seq_len)
     little = np.dtype(layout.dtype).newbyteorder("<")
-    parts = [
-        num_rows.to_bytes(4, "little"),
-        offsets.astype("<u4").tobytes(),
-        layout.config_bytes,
-        np.ascontiguousarray(rows, little).tobytes(),
-    ]
-    return b"".join(parts)
+    return layout.header(len(rows)) + np.ascontiguousarray(rows, little).tobytes()
 
 
 def compress_shard(raw: bytes, compression: str) -> bytes:
     """Returns the compressed bytes of a shard."""
-    # One zstd worker thread, because MDSWriter's own zstd binding always compresses in its multi-threaded form:
-    # above some 8 MB its frame differs from that of the single-threaded form, but not with the number of threads.
+    # One zstd worker thread, because MDSWriter's zstd binding always compresses in the multi-threaded form:
+    # for large shards its frame differs from the single-threaded form's, but not with the number of threads.
     level = compression_level(compression)
     assert level is not None
     return zstandard.ZstdCompressor(level=level, threads=1).compress(raw)

@@ -54,33 +54,48 @@ _FORMAT_OF = {extension: name for name, extensions in FORMATS.items() for extens
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of the corpus; `path` as the user's source names it, `compression` gzip, zstd or None."""
+    """One file of the corpus: `path` as the user's source names it, `compression` gzip, zstd or None.
+
+    `size` in bytes, and `modified` in nanoseconds: see `check_unchanged`.
+    """
 
     path: str
     format: str
     compression: str | None
     size: int
+    modified: int
+
+    def check_unchanged(self) -> None:
+        """Refuses a file that is not as it was found: what was hashed would not be what was read.
+
+        Raises:
+            ValueError: It changed.
+        """
+        now = os.stat(self.path)
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.modified):
+            raise ValueError(
+                f"{self.path} changed while it was in use: prepare from files that are complete."
+            )
 
 
 def find_sources(
-    sources: Sequence[str | os.PathLike[str]], source_format: str | None = None
+    sources: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], source_format: str | None = None
 ) -> list[SourceFile]:
-    """Returns the files of all sources, in the order given; those of a directory or glob sorted by path parts.
+    """Returns the files of all sources, in the order given; those of a directory or glob sorted by path.
 
-    The format follows from the extension, after .gz or .zst is taken off, unless `source_format` states it for
-    all files. Hidden files and directories (a leading dot) and `__pycache__` are not part of a directory.
+    The format follows from the extension, without .gz or .zst, unless `source_format` states it for all
+    files. Hidden files and directories (a leading dot) and `__pycache__` are not part of a directory.
 
     Raises:
         FileNotFoundError: A source matches nothing.
         ValueError: A file's format is not known, or nothing was given.
     """
-    if isinstance(sources, str | os.PathLike):
-        sources = [sources]
-    if not sources:
+    given = [sources] if isinstance(sources, str | os.PathLike) else sources
+    if not given:
         raise ValueError("no sources were given: name files, directories or globs.")
     if source_format is not None and source_format not in FORMATS:
         raise ValueError(f"format is {source_format!r}; it can be one of {', '.join(FORMATS)}.")
-    files = [_source_file(path, source_format) for source in sources for path in _expand(os.fspath(source))]
+    files = [_source_file(path, source_format) for source in given for path in _expand(os.fspath(source))]
     _warn_of_repeats(file.path for file in files)
     return files
 
@@ -99,13 +114,18 @@ def _expand(source: str) -> list[str]:
             raise FileNotFoundError(
                 f"{source} is a directory without files (hidden ones and __pycache__ are not looked at)."
             )
-        return sorted(found, key=lambda path: Path(path).parts)
+        return _by_name(found)
     if not glob.has_magic(source):
         raise FileNotFoundError(f"{source} does not exist.")
     found = [path for path in glob.glob(source, recursive=True) if os.path.isfile(path)]
     if not found:
         raise FileNotFoundError(f"{source} matches no file (`**` matches any depth of directories).")
-    return sorted(found, key=lambda path: Path(path).parts)
+    return _by_name(found)
+
+
+def _by_name(paths: Iterable[str]) -> list[str]:
+    """Sorts part by part: all of `a/` comes before `a-b/`."""
+    return sorted(paths, key=lambda path: Path(path).parts)
 
 
 def _walk(directory: str) -> Iterator[str]:
@@ -131,7 +151,8 @@ def _source_file(path: str, source_format: str | None) -> SourceFile:
         raise ValueError(
             f"{path}: a parquet file can't be read inside {extension} compression; decompress it first."
         )
-    return SourceFile(path, found, compression, os.path.getsize(path))
+    status = os.stat(path)
+    return SourceFile(path, found, compression, status.st_size, status.st_mtime_ns)
 
 
 def _warn_of_repeats(paths: Iterable[str]) -> None:

@@ -75,6 +75,7 @@ def run_task(
                 packed = _encode(batch, file, job, encoder)
                 on_progress(0, len(packed.tokens))
                 yield _records(source, batch, packed), packed
+            file.check_unchanged()
 
     return write_segment(segment_stem(job.work, task.index), batches(), job.dtype)
 
@@ -98,8 +99,8 @@ def _encode(batch: list[Document], file: SourceFile, job: EncodeJob, encoder: En
     if hit is not None:
         raise ValueError(
             f"{file.path} {place_name(file.format)} {batch[hit].place}: the text itself encodes to the "
-            f"end-of-text id {job.eos_id} ({job.eos_token!r}), so document ends would be ambiguous. Name a token "
-            "that text can't give with --eos-token."
+            f"end-of-text id {job.eos_id} ({job.eos_token!r}), so document ends would be ambiguous. Name "
+            "a token that text can't give with --eos-token."
         )
     return pack(ids, lengths, job.eos_id, job.bos_id, job.dtype)
 

@@ -34,11 +34,12 @@ _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token"
 # Odd on purpose: case, runs of blanks, digits, composed and decomposed accents, scripts, an emoji sequence,
 # invisible characters. No text that looks like a special token: that is treated by settings.
 PROBE = (
-    " The quick brown fox's 12,345.678 jumps\n\n\tover   the lazy dogs!?\r\n    def f(x): return x**2  # 100% "
-    "don't DON'T we'll I'M   \nna\u00efve nai\u0308ve \u00c5ngstr\u00f6m \u212b \ufb01ne stra\u00dfe \u0130I\u0131i "
-    "\u4f60\u597d\u4e16\u754c \u3053\u3093\u306b\u3061\u306f \uc548\ub155 \u0928\u092e\u0938\u094d\u0924\u0947 "
-    "\u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 "
-    "\U0001f469\u200d\U0001f4bb\U0001f1e9\U0001f1f0 \u00a0\u2003\u200b\ufeff e=mc\u00b2 \u00bd \u2167 \u2026 a_b-c/d@e.f "
+    " The quick brown fox's 12,345.678 jumps\n\n\tover   the lazy dogs!?\r\n    def f(x): return x**2  # "
+    "100% don't DON'T we'll I'M   \nna\u00efve nai\u0308ve \u00c5ngstr\u00f6m \u212b \ufb01ne stra\u00dfe "
+    "\u0130I\u0131i \u4f60\u597d\u4e16\u754c \u3053\u3093\u306b\u3061\u306f \uc548\ub155 "
+    "\u0928\u092e\u0938\u094d\u0924\u0947 \u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd "
+    "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \U0001f469\u200d\U0001f4bb\U0001f1e9\U0001f1f0 "
+    "\u00a0\u2003\u200b\ufeff e=mc\u00b2 \u00bd \u2167 \u2026 a_b-c/d@e.f "
 )
 
 
@@ -98,7 +99,7 @@ def identify(tokenizer: Any) -> dict[str, Any]:
 
     Takes a `tokenizers.Tokenizer` or a transformers tokenizer. `vocab_size` is the highest id + 1, since a
     vocabulary may have holes. The vocabulary's hash is over the token -> id map sorted by token, added tokens
-    included; the probe's over the ids of a built-in odd text, without special tokens, as little-endian uint32.
+    included; the probe's over the ids of a built-in odd text, without special tokens, as uint32.
     """
     vocab: Mapping[str, int] = tokenizer.get_vocab()
     if isinstance(tokenizer, Tokenizer):

@@ -1,7 +1,7 @@
 """A worker of the pool, started as `python -m tstdata.worker`.
 
-It reads a job and then tasks from standard input, and answers on standard output with ("progress", (bytes, tokens)),
-("done", None) or ("error", exception), all pickled.
+It reads a job and then tasks from standard input, and answers on standard output with ("progress", (bytes,
+tokens)), ("done", None) or ("error", exception), all pickled.
 """
 
 import os

@@ -1,0 +1,104 @@
+"""Print a dataset's card, and decode a row of it as tokens or as bags, with the documents it comes from.
+
+  tst inspect data/bags --row 0 --bag-size 4
+
+With --bag-size S the rows N .. N+S-1 are one bag row: S consecutive tokens make each of its bags.
+"""
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tstdata.card import DatasetCard
+    from tstdata.inspection import InspectedRow
+
+_SHOWN_SOURCES = 10
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `tst inspect`."""
+    parser = argparse.ArgumentParser(
+        prog="tst inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("dataset", metavar="DATASET", help="directory of a prepared dataset")
+    add("--row", type=int, metavar="N", help="decode row N, from 0")
+    add(
+        "--bag-size",
+        type=int,
+        metavar="S",
+        help="decode the bag row of S rows that begins at row N (default 0)",
+    )
+    add("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(argv)
+    from tstdata.card import DatasetCard
+    from tstdata.inspection import inspect_row
+
+    card = DatasetCard.load(args.dataset)
+    row = None
+    if args.row is not None or args.bag_size is not None:
+        bag_size = 1 if args.bag_size is None else args.bag_size
+        row = inspect_row(args.dataset, args.row or 0, bag_size)
+    if args.json:
+        print(json.dumps(_as_json(card, row)))
+    else:
+        print(_card_text(args.dataset, card))
+        if row is not None:
+            print(_row_text(row))
+    return 0
+
+
+def _as_json(card: "DatasetCard", row: "InspectedRow | None") -> dict[str, Any]:
+    found: dict[str, Any] = {"card": card.model_dump(mode="json")}
+    if row is not None:
+        found["row"] = dataclasses.asdict(row)
+        if row.bag_size > 1:
+            found["row"]["bags"] = row.bags()
+    return found
+
+
+def _card_text(dataset: str, card: "DatasetCard") -> str:
+    recipe, tokenizer = card.recipe, card.tokenizer
+    special = f"end-of-text {tokenizer.eos_token!r} = {tokenizer.eos_id}"
+    if tokenizer.bos_token is not None:
+        special += f", begin-of-text {tokenizer.bos_token!r} = {tokenizer.bos_id}"
+    lines = [
+        f"dataset    {dataset}  (card {card.sha256[:12]}, format {card.format_version})",
+        f"rows       {card.num_rows:,} of {card.seq_len} tokens ({card.dtype}) in {card.num_shards:,} shards",
+        f"tokens     {card.num_tokens:,} ({len(card.leftover)} left over after the last row)",
+        f"documents  {card.num_documents:,}",
+        f"tokenizer  {tokenizer.vocab_size:,} ids, {special}",
+        f"recipe     {card.recipe_sha256[:12]}: text key {recipe.text_key!r}, compression "
+        f"{recipe.compression or 'none'}, shards up to {recipe.size_limit:,} bytes",
+        f"versions   {', '.join(f'{name} {version}' for name, version in card.versions.items())}",
+        f"sources    {len(card.sources):,}",
+    ]
+    for source in card.sources[:_SHOWN_SOURCES]:
+        counts = f"{source.num_documents:,} documents, {source.num_tokens:,} tokens"
+        lines.append(f"  {source.path}  {source.format}  {counts}")
+    if len(card.sources) > _SHOWN_SOURCES:
+        lines.append(f"  and {len(card.sources) - _SHOWN_SOURCES:,} more (all with --json)")
+    return "\n".join(lines)
+
+
+def _row_text(row: "InspectedRow") -> str:
+    title = f"row {row.row}"
+    if row.bag_size > 1:
+        title = f"bag row of rows {row.row} to {row.row + row.bag_size - 1}, in bags of {row.bag_size}"
+    lines = ["", f"{title}: {len(row.ids):,} tokens, row {row.row_in_shard} of {row.shard}", "documents:"]
+    for document in row.documents:
+        last = document.first_token + document.num_tokens - 1
+        place = f"{document.path} {document.place_kind} {document.place}"
+        lines.append(f"  {place}  tokens {document.first_token:,} to {last:,}")
+    if row.bag_size == 1:
+        lines += ["tokens:", " ".join(map(_quoted, row.tokens))]
+    else:
+        lines.append("bags:")
+        lines += [f"  {number}: {' '.join(map(_quoted, bag))}" for number, bag in enumerate(row.bags())]
+    return "\n".join([*lines, "text:", row.text])
+
+
+def _quoted(token: str) -> str:
+    return json.dumps(token, ensure_ascii=False)

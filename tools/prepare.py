@@ -1,0 +1,93 @@
+"""Tokenise a corpus into bag shards: one dataset that serves a baseline and every bag size.
+
+  tst prepare 'corpus/*.jsonl.zst' --out data/bags --tokenizer tokenizer/ --seq-len 2048 --workers 2
+
+SOURCE is a file, a directory (its files by path, hidden ones and __pycache__ left out) or a quoted glob. The
+format follows from the extension (.jsonl, .parquet, .txt, .py, ...; jsonl and text also with .gz or .zst), or
+is said with --format. A text file is one document. Every document is followed by the tokenizer's end-of-text.
+
+Interrupted? Run the same command again: finished tasks are kept, and the bytes come out the same.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tstdata.preparation import PrepareReport
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `tst prepare`."""
+    parser = argparse.ArgumentParser(
+        prog="tst prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="SOURCE", help="file, directory or glob; read in the order given")
+    add("--out", required=True, help="directory to make")
+    add(
+        "--tokenizer", required=True, metavar="TOK", help="Hugging Face tokenizer directory or tokenizer.json"
+    )
+    add("--seq-len", required=True, type=int, metavar="L", help="tokens in a row")
+    add("--text-key", default="text", metavar="KEY", help="the text's key or column (default: text)")
+    add("--format", choices=("jsonl", "parquet", "text"), help="of all files, whatever their extensions")
+    add("--eos-token", metavar="TOKEN", help="end-of-text, if not the one that the tokenizer's config names")
+    add("--bos", action="store_true", help="put the tokenizer's begin-of-text before every document")
+    add("--compression", metavar="zstd[:LEVEL]", help="compress the shards")
+    add("--size-limit", type=int, metavar="BYTES", help="largest shard before compression (default: 64 MiB)")
+    add("--workers", type=int, default=1, metavar="N", help="processes that encode (default: 1)")
+    add("--dry-run", action="store_true", help="print the plan and write nothing")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `tst prepare`."""
+    args = build_parser().parse_args(argv)
+    import tstdata
+    from tstdata.shards import DEFAULT_SIZE_LIMIT
+
+    report = tstdata.prepare(
+        args.sources,
+        args.out,
+        args.tokenizer,
+        args.seq_len,
+        text_key=args.text_key,
+        source_format=args.format,
+        eos_token=args.eos_token,
+        bos=args.bos,
+        compression=args.compression,
+        size_limit=DEFAULT_SIZE_LIMIT if args.size_limit is None else args.size_limit,
+        workers=args.workers,
+        dry_run=args.dry_run,
+        progress=True,
+    )
+    print(_plan(report) if report.card is None else _result(report))
+    return 0
+
+
+def _plan(report: "PrepareReport") -> str:
+    lines = [f"{file.path}  {file.format}  {file.size:,} bytes" for file in report.files]
+    lines += [
+        f"sources    {len(report.files):,} files, {report.num_bytes:,} bytes",
+        f"tasks      {report.num_tasks:,}",
+        f"ids        {report.dtype}, end-of-text {report.eos_token!r} = {report.eos_id}",
+        f"output     {report.out} (nothing was written)",
+    ]
+    return "\n".join(lines)
+
+
+def _result(report: "PrepareReport") -> str:
+    card = report.card
+    assert card is not None
+    per_token = report.stored_bytes / (card.num_rows * card.seq_len)
+    if report.already_done:
+        print(f"{report.out} holds this very dataset already: nothing to do", file=sys.stderr)
+    return "\n".join(
+        [
+            f"rows             {card.num_rows:,} of {card.seq_len} tokens, in {card.num_shards:,} shards",
+            f"tokens           {card.num_tokens:,} ({len(card.leftover)} left over after the last row)",
+            f"documents        {card.num_documents:,}",
+            f"bytes per token  {per_token:.2f} ({card.dtype}, as stored)",
+            f"dataset          {report.out}",
+        ]
+    )

@@ -1,0 +1,70 @@
+"""Inspecting: a row, or a bag row of s rows, decoded and traced to its documents."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .card import DatasetCard
+from .merging import TOKENIZER_DIR
+from .shard_reading import locate_row, read_rows, rows_of_shard
+from .shards import shard_names
+from .tokenizer import load_tokenizer
+from .trace import TracedDocument, trace
+
+
+@dataclass(frozen=True)
+class InspectedRow:
+    """Rows `row` .. `row + bag_size - 1`, which lie in one shard, as one row of bags.
+
+    `row_in_shard` counts the rows of that shard from 0. `tokens` are the texts of `ids` one by one: a
+    character that several tokens share shows as a replacement character in each.
+    """
+
+    row: int
+    bag_size: int
+    shard: str
+    row_in_shard: int
+    ids: list[int]
+    tokens: list[str]
+    text: str
+    documents: list[TracedDocument]
+
+    def bags(self) -> list[list[str]]:
+        """Returns the texts of the tokens, bag by bag."""
+        return [self.tokens[at : at + self.bag_size] for at in range(0, len(self.tokens), self.bag_size)]
+
+
+def inspect_row(dataset: str | os.PathLike[str], row: int, bag_size: int = 1) -> InspectedRow:
+    """Decodes a row of a dataset (`bag_size` 1), or the bag row that begins there, and traces its documents.
+
+    Raises:
+        ValueError: There is no such row or bag row, or its files are damaged.
+        OSError: A file can't be read.
+    """
+    folder = Path(dataset)
+    card = DatasetCard.load(folder)
+    if bag_size < 1:
+        raise ValueError(f"bag size is {bag_size}; a bag holds at least 1 token: give --bag-size 4, say.")
+    if not 0 <= row < card.num_rows:
+        raise ValueError(f"row {row} is not in {folder}: it has rows 0 to {card.num_rows - 1}.")
+    shard, at = locate_row(row, card)
+    rows_left = rows_of_shard(shard, card) - at
+    if bag_size > rows_left:
+        raise ValueError(
+            f"a bag row is {bag_size} rows of one shard, but from row {row} on its shard has only {rows_left}. "
+            "Give a --row of another shard, or a smaller --bag-size."
+        )
+    ids = read_rows(folder, card, row, bag_size).reshape(-1).tolist()
+    backend = load_tokenizer(folder / TOKENIZER_DIR, card.tokenizer.eos_token).backend
+    raw_name, zip_name = shard_names(shard, card.recipe.compression)
+    start = row * card.seq_len
+    return InspectedRow(
+        row=row,
+        bag_size=bag_size,
+        shard=zip_name or raw_name,
+        row_in_shard=at,
+        ids=ids,
+        tokens=[backend.decode([one], skip_special_tokens=False) for one in ids],
+        text=backend.decode(ids, skip_special_tokens=False),
+        documents=trace(folder, card, start, start + len(ids)),
+    )

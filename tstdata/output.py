@@ -1,0 +1,74 @@
+"""The output directory: whose it is, what it holds, and what is left of it when a preparation fails."""
+
+import os
+import shutil
+from pathlib import Path
+
+from .card import CARD_FILE, DatasetCard
+from .commit import commit_bytes
+from .request import Request, differences
+
+# Where unfinished work is kept inside the output; gone when the dataset is finished.
+WORK_DIR = ".prepare"
+_REQUEST_FILE = "request.json"
+
+
+def check_output(out: Path) -> None:
+    """Refuses an output that holds what no preparation put there.
+
+    Raises:
+        FileExistsError: It is a file, or a directory of something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; --out names the dataset's directory. Give another --out.")
+    ours = (out / CARD_FILE).exists() or (out / WORK_DIR).exists()
+    if out.is_dir() and not ours and (names := sorted(os.listdir(out))):
+        raise FileExistsError(
+            f"{out} is not empty (it has {', '.join(names[:3])}) and no preparation began it. Give another "
+            "--out, or empty it first."
+        )
+
+
+def begin(out: Path, request: Request) -> bool:
+    """Begins a preparation or joins one that was interrupted; returns whether it is finished already.
+
+    Raises:
+        ValueError: The output is, or was begun as, another dataset.
+    """
+    finished = (out / CARD_FILE).exists()
+    kept = out / WORK_DIR / _REQUEST_FILE
+    if finished:
+        before = Request.of_card(DatasetCard.load(out))
+    elif kept.exists():
+        before = Request.load(kept)
+    else:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        commit_bytes(kept, request.to_bytes())
+        return False
+    # A finished dataset stays what it is when packages are upgraded; half of one must not be made by each
+    # version.
+    changes = differences(before, request, with_versions=not finished)
+    if changes:
+        state = "holds a finished dataset" if finished else "holds unfinished work"
+        raise ValueError(
+            f"{out} {state} of another recipe, tokenizer or source: {'; '.join(changes)}. Give another "
+            "--out, or remove it to start again."
+        )
+    return finished
+
+
+def sweep(out: Path) -> None:
+    """Removes what interrupted writes left aside."""
+    for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
+        for path in folder.glob("*.tmp"):
+            path.unlink()
+
+
+def abandon(out: Path, keep_finished_tasks: bool) -> None:
+    """Removes the work of a preparation that failed, unless there are finished tasks worth keeping."""
+    work = out / WORK_DIR
+    if keep_finished_tasks and any(work.glob("task-*.json")):
+        return
+    shutil.rmtree(work, ignore_errors=True)
+    if out.is_dir() and not os.listdir(out):
+        out.rmdir()

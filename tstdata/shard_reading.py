@@ -1,0 +1,154 @@
+"""Reading MDS shards of token rows back, checking all that their bytes must be."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import xxhash
+import zstandard
+
+from .card import DatasetCard
+from .shards import INDEX_FILE, ShardLayout, shard_names
+
+Rows = npt.NDArray[np.unsignedinteger]
+
+
+@dataclass
+class CheckedShard:
+    """What a shard holds (`rows` [n, seq_len], None when it can't be read) and all that is wrong with it."""
+
+    rows: Rows | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def layout_of(card: DatasetCard) -> ShardLayout:
+    """Returns how the rows of a dataset lie in its shards."""
+    return ShardLayout(card.seq_len, card.dtype, card.recipe.compression, card.recipe.size_limit)
+
+
+def read_index(dataset: Path) -> list[Any]:
+    """Returns the entries of `index.json`.
+
+    Raises:
+        ValueError: It is not there or not an index.
+    """
+    try:
+        index = orjson.loads((dataset / INDEX_FILE).read_bytes())
+        entries = index["shards"]
+    except FileNotFoundError:
+        raise ValueError(f"{INDEX_FILE} is missing.") from None
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{INDEX_FILE} can't be read as an MDS index: {error!r}.") from None
+    if not isinstance(entries, list):
+        raise ValueError(f"{INDEX_FILE} can't be read as an MDS index: its shards are no list.")
+    return entries
+
+
+def rows_of_shard(index: int, card: DatasetCard) -> int:
+    """Returns how many rows shard number `index` has, as the card tells it."""
+    a_shard = layout_of(card).rows_per_shard
+    return max(0, min(a_shard, card.num_rows - index * a_shard))
+
+
+def locate_row(row: int, card: DatasetCard) -> tuple[int, int]:
+    """Returns the shard that holds a row of the dataset, and the row's number in it."""
+    return divmod(row, layout_of(card).rows_per_shard)
+
+
+def read_rows(dataset: Path, card: DatasetCard, first: int, num_rows: int) -> Rows:
+    """Returns rows `first` and on [num_rows, seq_len], all of one shard.
+
+    Raises:
+        ValueError: The shard is damaged.
+        OSError: It can't be read.
+    """
+    shard, at = locate_row(first, card)
+    layout = layout_of(card)
+    raw_name, zip_name = shard_names(shard, card.recipe.compression)
+    path = dataset / (zip_name or raw_name)
+    problems: list[str] = []
+    raw = path.read_bytes()
+    if zip_name is not None:
+        raw = _decompress(raw, problems) or b""
+    rows = _parse(raw, rows_of_shard(shard, card), layout, problems)
+    if rows is None:
+        raise ValueError(f"{path}: {'; '.join(problems)}. Check with: tst verify {dataset}")
+    return rows[at : at + num_rows]
+
+
+def check_shard(dataset: Path, shard: int, entry: Any, card: DatasetCard) -> CheckedShard:
+    """Reads a whole shard and checks its sizes, hashes, header and ids; never fails on a damaged one."""
+    layout = layout_of(card)
+    raw_name, zip_name = shard_names(shard, layout.compression)
+    found = CheckedShard()
+    wanted = {"samples": rows_of_shard(shard, card), **layout.config}
+    if not isinstance(entry, dict) or any(entry.get(key) != value for key, value in wanted.items()):
+        found.problems.append(f"its entry in {INDEX_FILE} is not what the card says")
+        entry = entry if isinstance(entry, dict) else {}
+    try:
+        data = (dataset / (zip_name or raw_name)).read_bytes()
+    except OSError as error:
+        found.problems.append(
+            "is missing" if isinstance(error, FileNotFoundError) else f"can't be read: {error}"
+        )
+        return found
+    raw: bytes | None = data
+    if zip_name is not None:
+        _check_file(data, entry.get("zip_data"), zip_name, "", found.problems)
+        raw = _decompress(data, found.problems)
+    if raw is not None:
+        _check_file(
+            raw, entry.get("raw_data"), raw_name, "decompressed, " if zip_name else "", found.problems
+        )
+        found.rows = _parse(raw, wanted["samples"], layout, found.problems)
+    if found.rows is not None and found.rows.size and int(found.rows.max()) >= card.tokenizer.vocab_size:
+        row = int(np.flatnonzero((found.rows >= card.tokenizer.vocab_size).any(axis=1))[0])
+        found.problems.append(
+            f"row {row} of the shard has id {int(found.rows[row].max())}; the tokenizer's ids are below "
+            f"{card.tokenizer.vocab_size}"
+        )
+    return found
+
+
+def _check_file(data: bytes, listed: Any, name: str, state: str, problems: list[str]) -> None:
+    hashes = listed.get("hashes") if isinstance(listed, dict) else None
+    if not isinstance(hashes, dict) or listed.get("basename") != name:
+        problems.append(f"{INDEX_FILE} lists no hashes for {name}")
+        return
+    if listed.get("bytes") != len(data):
+        problems.append(f"{state}it has {len(data)} bytes; {INDEX_FILE} says {listed.get('bytes')}")
+    found = xxhash.xxh64(data).hexdigest()
+    if hashes.get("xxh64") != found:
+        problems.append(f"{state}its xxh64 is {found}; {INDEX_FILE} says {hashes.get('xxh64')}")
+
+
+def _decompress(data: bytes, problems: list[str]) -> bytes | None:
+    try:
+        stream = zstandard.ZstdDecompressor().decompressobj()
+        raw: bytes = stream.decompress(data)
+    except (zstandard.ZstdError, MemoryError) as error:
+        problems.append(f"its zstd stream is broken: {error}")
+        return None
+    if not stream.eof or stream.unused_data:
+        problems.append("its zstd stream is cut off" if not stream.eof else "bytes follow its zstd stream")
+        return None
+    return raw
+
+
+def _parse(raw: bytes, num_rows: int, layout: ShardLayout, problems: list[str]) -> Rows | None:
+    """Returns the rows of a raw shard; None, with the problem told, when its header is not as it must be."""
+    head = layout.header(num_rows)
+    wanted = len(head) + num_rows * layout.row_bytes
+    if len(raw) != wanted:
+        problems.append(
+            f"{num_rows} rows of {layout.seq_len} {layout.dtype} take {wanted} bytes, not {len(raw)}"
+        )
+        return None
+    if raw[: len(head)] != head:
+        problems.append("its header (number of rows, offsets, column) is not what the card says")
+        return None
+    little = np.dtype(layout.dtype).newbyteorder("<")
+    return np.frombuffer(raw, little, offset=len(head)).reshape(num_rows, layout.seq_len)
