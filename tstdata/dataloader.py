@@ -1,5 +1,6 @@
 """The dataloader over bag shards, as Composer and LLM Foundry take it."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from composer.core import DataSpec
 from torch.utils.data import DataLoader
 
 from .dataset import StreamingBagDataset
+
+logger = logging.getLogger(__name__)
 
 Batch = dict[str, torch.Tensor]
 # What the dataset decides: the DataLoader must not.
@@ -27,11 +30,16 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
     dataset: StreamingBagDataset
 
     def __init__(self, dataset: StreamingBagDataset, **kwargs: Any) -> None:
-        # The dataset's order has left the last rows out already, if they were to be.
+        # The dataset has left the last rows out already, if they were to be: drop_last only says so.
         super().__init__(
-            dataset, batch_size=dataset.batch_size, drop_last=False, collate_fn=collate_rows, **kwargs
+            dataset,
+            batch_size=dataset.batch_size,
+            drop_last=dataset.plan.drop_last,
+            collate_fn=collate_rows,
+            **kwargs,
         )
         self._rows_yielded = 0
+        self._last_batch = (-1, 0)
 
     def __len__(self) -> int:
         """Global batches of the current epoch."""
@@ -42,6 +50,7 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
         # Here, so that the message comes from this process and not out of a worker's traceback.
         self.dataset.check_attached()
         epoch, batch_in_epoch = self.dataset.position()
+        self._warn_if_cut_short(epoch)
         plan = self.dataset.plan.epoch(epoch)
         self._rows_yielded = 0
         begin = batch_in_epoch * plan.global_batch_size
@@ -50,8 +59,23 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
             self._rows_yielded = min(batch_in_epoch * plan.global_batch_size, plan.num_samples) - begin
             if batch_in_epoch == plan.num_batches:
                 self.dataset.mark_finished(epoch)
+            self._last_batch = (epoch, batch_in_epoch)
             yield batch
         self.dataset.mark_finished(epoch)
+
+    def _warn_if_cut_short(self, epoch: int) -> None:
+        """Says so when the epoch before ended where an epoch of another length would have: rows were lost."""
+        last, batches = self._last_batch
+        plan = self.dataset.plan
+        lengths = {plan.epoch(earlier).num_batches for earlier in (0, max(last - 1, 0))}
+        if epoch == last + 1 > 1 and batches < plan.epoch(last).num_batches and batches in lengths:
+            logger.warning(
+                "epoch %d was left after %d of its %d batches, the length of an earlier epoch: at each epoch's start "
+                "set state.dataloader_len = len(state.train_dataloader).",
+                last,
+                batches,
+                plan.epoch(last).num_batches,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the dataset's state after the batches yielded, whatever workers have read ahead."""

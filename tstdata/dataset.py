@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -10,24 +11,14 @@ from streaming import StreamingDataset
 from streaming.base.batching import batching_methods
 from streaming.base.world import World
 
-from .order import ORDER_VERSION, SHUFFLE_ALGOS, Shuffle, epoch_batches, share_batches
+from .arguments import check_arguments
+from .order import ORDER_VERSION, Shuffle, epoch_batches, share_batches
 from .plan import SuperpositionPlan
-from .resume import STATE_KEY, check_state, last_boundary
+from .resume import STATE_KEY, check_state, last_boundary, warn_of_overruled
 from .rows import COLUMN, BagSpanner
 from .stored import read_stored
 
 logger = logging.getLogger(__name__)
-
-# Streaming's arguments that would break a law of the sample order, and why.
-_REFUSED = {
-    "streams": "mixing streams is not supported yet: give one dataset as remote and local",
-    "batching_method": "the superposition plan is itself the batching method",
-    "partition_algo": "Streaming's partitions repeat rows, and here no row is repeated",
-    "replication": "ranks that share rows are not supported",
-    "sampling_method": "an epoch is every row once: nothing is sampled",
-    "sampling_granularity": "an epoch is every row once: nothing is sampled",
-    "epoch_size": "an epoch is every row once",
-}
 
 
 class StreamingBagDataset(StreamingDataset):
@@ -78,7 +69,9 @@ class StreamingBagDataset(StreamingDataset):
         validate_hash: str | None = "auto",
         **streaming_kwargs: Any,
     ) -> None:
-        _check_arguments(batch_size, shuffle_algo, streaming_kwargs)
+        check_arguments(
+            bag_size, superposition_batches, batch_size, shuffle_algo, shuffle_block_size, streaming_kwargs
+        )
         super().__init__(
             remote=remote,
             local=local,
@@ -94,6 +87,8 @@ class StreamingBagDataset(StreamingDataset):
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches
         self.block_size = shuffle_block_size
+        nodes = streaming_kwargs.get("num_canonical_nodes")
+        self._given = {"shuffle_seed": shuffle_seed, "num_canonical_nodes": nodes}
         self.global_batch_size = batch_size * self._parallel_rank_world.num_ranks
         rows = self.samples_per_shard.tolist()
         self.plan = SuperpositionPlan.of_shards(
@@ -106,6 +101,7 @@ class StreamingBagDataset(StreamingDataset):
             self._validate_first_hash()
         self._attached = superposition_batches == 0
         self._finished_epoch = -1
+        self._failure: BaseException | None = None
 
     def attach_superposition(
         self, *, bag_size: int, superposition_batches: int, vocab_size: int | None, tokenizer: Any = None
@@ -179,7 +175,16 @@ class StreamingBagDataset(StreamingDataset):
         self.check_attached()
         epoch, _ = self.position()
         yield from super().__iter__()
+        # Streaming ends the epoch quietly when one of its threads fails, and only fails in the next one.
+        if self._failure is not None:
+            raise RuntimeError(f"{self.stored.where} could not be read: {self._failure}") from self._failure
         self.mark_finished(epoch)
+
+    def on_exception(self, future: Future[None]) -> None:
+        """Keeps what a background thread failed with, for `__iter__` to raise."""
+        self._failure = future.exception() or self._failure
+        if self._failure is not None:
+            self._event.set()
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, npt.NDArray[np.int64]]:
         """Returns row `sample_id`, or, from `num_samples` on, a bag row; fetches its shard if needed."""
@@ -211,6 +216,7 @@ class StreamingBagDataset(StreamingDataset):
         if isinstance(obj, Mapping) and "num_canonical_nodes" in obj:
             self.num_canonical_nodes = obj["num_canonical_nodes"]
         check_state(obj, self._identity())
+        warn_of_overruled(obj, self._given)
         obj = last_boundary(obj, self.plan)
         super().load_state_dict(obj)
         # Streaming takes a state of an epoch before its own count for a stale one.
@@ -244,19 +250,6 @@ class StreamingBagDataset(StreamingDataset):
                 "one.",
                 self.stored.where,
             )
-
-
-def _check_arguments(batch_size: Any, shuffle_algo: str, streaming_kwargs: Mapping[str, Any]) -> None:
-    """Checks what the plan does not: before Streaming touches a file."""
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            f"batch_size is {batch_size!r}; it is the rows that each rank takes a batch, 1 or more."
-        )
-    if shuffle_algo not in SHUFFLE_ALGOS:
-        raise ValueError(f"shuffle_algo is {shuffle_algo!r}; it is one of {', '.join(SHUFFLE_ALGOS)}.")
-    for name, reason in _REFUSED.items():
-        if streaming_kwargs.get(name) is not None:
-            raise ValueError(f"{name} is {streaming_kwargs[name]!r}; leave it out: {reason}.")
 
 
 def _share_epoch(

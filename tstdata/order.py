@@ -118,9 +118,7 @@ def _lay_out(rows: Ints, bag_size: int, num_nodes: int, shuffle: Shuffle, epoch:
     if shuffle.algo:
         shards = np.argsort(_draw(shards, shuffle.seed, _RUN), kind="stable")
         # Where a shard's bag rows begin varies, so that the rows they leave over vary too.
-        heads = (
-            _draw(np.arange(len(rows)), shuffle.seed, epoch, _HEADS) % (rows % bag_size + 1).astype(np.uint64)
-        ).astype(np.int64)
+        heads = _below(rows % bag_size + 1, _draw(np.arange(len(rows)), shuffle.seed, epoch, _HEADS))
     stops = rows[shards].cumsum()
     starts = stops - rows[shards]
     cuts = int(stops[-1]) * np.arange(1, num_nodes) // num_nodes
@@ -176,21 +174,15 @@ def _turns(
     room = np.where(anywhere, 0, counts)
     length = np.bincount(spans.node, weights=room, minlength=1).astype(np.int64)
     begin = room.cumsum() - room - (length.cumsum() - length)[spans.node]
-    low, high = _reach(begin[span], inside, room[span], length[spans.node[span]], shuffle.algo, block_size)
     if shuffle.algo == "py1br":
-        shift = (_draw(spans.node, shuffle.seed, epoch, _BLOCKS) % np.uint64(block_size)).astype(np.int64)[
-            span
-        ]
-        low, high = _reach(
-            begin[span] + shift, inside, room[span], length[spans.node[span]], "py1b", block_size
-        )
-    place = np.asarray(low, np.float64)
-    if shuffle.algo:
-        free = anywhere[span]
-        low, high = np.where(free, 0, low), np.where(free, np.maximum(length, 1)[spans.node[span]], high)
-        share = (_draw(ids, shuffle.seed, epoch, purpose) >> np.uint64(11)) * 2.0**-53
-        place = low + share * (high - low)
+        begin = begin + _below(block_size, _draw(spans.node, shuffle.seed, epoch, _BLOCKS))
     node = spans.node[span]
+    low, high = _reach(begin[span], inside, room[span], length[node], shuffle.algo, block_size)
+    if shuffle.algo:
+        low = np.where(anywhere[span], 0, low)
+        high = np.where(anywhere[span], np.maximum(length, 1)[node], high)
+    share = (_draw(ids, shuffle.seed, epoch, purpose) >> np.uint64(11)) * 2.0**-53
+    place = low + share * (high - low)
     by_place = np.lexsort((place, node))
     per_node = np.bincount(node, minlength=1)
     turn = np.arange(len(ids)) - np.repeat(per_node.cumsum() - per_node, per_node)
@@ -223,6 +215,11 @@ def _units(counts: Ints) -> tuple[Ints, Ints]:
 def _used_per_span(spans: _Spans, used: npt.NDArray[np.bool_]) -> Ints:
     before = np.concatenate([[0], used.cumsum()])
     return np.asarray(before[spans.first + spans.size] - before[spans.first], np.int64)
+
+
+def _below(bound: Ints | int, draws: npt.NDArray[np.uint64]) -> Ints:
+    """Returns draws as numbers from 0 up to, without it, `bound`."""
+    return (draws % np.asarray(bound, np.uint64)).astype(np.int64)
 
 
 def _draw(ids: Ints, *salts: int) -> npt.NDArray[np.uint64]:

@@ -38,7 +38,7 @@ class EpochPlan:
 
     @property
     def num_samples(self) -> int:
-        """Rows in this epoch's batches, a bag row counting as one: where Composer's `sample_in_epoch` ends."""
+        """Rows in this epoch's batches, a bag row counting as one, as Composer's `sample_in_epoch` counts."""
         short = self.global_batch_size - self.last_rows if self.row_batches else 0
         return self.num_batches * self.global_batch_size - short
 

@@ -38,6 +38,13 @@ def check_state(state: Any, expected: Mapping[str, Any]) -> None:
         )
 
 
+def warn_of_overruled(state: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Says which of the `given` settings (None: not given) the checkpoint's own take the place of."""
+    for name, value in given.items():
+        if value is not None and value != state[name]:
+            logger.warning("going on with the checkpoint's %s %r, not %r.", name, state[name], value)
+
+
 def last_boundary(state: Mapping[str, Any], plan: SuperpositionPlan) -> dict[str, Any]:
     """Returns `state` moved back to the last global-batch boundary, with a warning if it was not at one.
 

@@ -1,0 +1,54 @@
+"""Arguments that StreamingBagDataset refuses before it touches a file."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from .order import SHUFFLE_ALGOS
+
+# Streaming's arguments that would break a law of the sample order, and why.
+_REFUSED = {
+    "streams": "mixing streams is not supported yet: give one dataset as remote and local",
+    "batching_method": "the superposition plan is itself the batching method",
+    "partition_algo": "Streaming's partitions repeat rows, and here no row is repeated",
+    "replication": "ranks that share rows are not supported",
+    "sampling_method": "an epoch is every row once: nothing is sampled",
+    "sampling_granularity": "an epoch is every row once: nothing is sampled",
+    "epoch_size": "an epoch is every row once",
+}
+
+
+def check_arguments(
+    bag_size: Any,
+    superposition_batches: Any,
+    batch_size: Any,
+    shuffle_algo: Any,
+    shuffle_block_size: Any,
+    streaming_kwargs: Mapping[str, Any],
+) -> None:
+    """Checks StreamingBagDataset's arguments; those that need the dataset's size are the plan's to check.
+
+    Raises:
+        ValueError: One is out of its range, or would break the order of rows.
+    """
+    for name, value, least in (
+        ("bag_size", bag_size, 1),
+        ("superposition_batches", superposition_batches, 0),
+        ("batch_size", batch_size, 1),
+        ("shuffle_block_size", shuffle_block_size, 1),
+    ):
+        if value is None and name == "shuffle_block_size":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} is {value!r}; it is a whole number, {least} or more.")
+    if shuffle_algo not in SHUFFLE_ALGOS:
+        raise ValueError(f"shuffle_algo is {shuffle_algo!r}; it is one of {', '.join(SHUFFLE_ALGOS)}.")
+    for name, reason in _REFUSED.items():
+        if streaming_kwargs.get(name) is not None:
+            raise ValueError(f"{name} is {streaming_kwargs[name]!r}; leave it out: {reason}.")
+    if superposition_batches and bag_size == 1:
+        warnings.warn(
+            f"superposition_batches {superposition_batches} has no effect with bag_size 1: a bag of one "
+            "token is that token. Set superposition_batches: 0, or a larger bag_size.",
+            stacklevel=3,
+        )
