@@ -6,7 +6,7 @@ from typing import Any
 
 from .phase import RunLength, Schedule, parse_time, switch_batch
 
-__all__ = ["BagData", "Settings", "settle_bag_size", "settle_switch"]
+__all__ = ["BagData", "Settings", "run_length", "settle_bag_size", "settle_switch"]
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,27 @@ class BagData:
     bag_size: int
     superposition_batches: int
     seq_len: int | None
+
+    @classmethod
+    def of(cls, dataset: Any) -> "BagData | None":
+        """Read a dataset; None when it serves no bags, which is when it has no ``attach_superposition``."""
+        if not hasattr(dataset, "attach_superposition"):
+            return None
+        return cls(dataset.bag_size, dataset.superposition_batches, getattr(dataset, "seq_len", None))
+
+
+def run_length(state: Any, data: BagData | None, growth: int, world_size: int) -> RunLength:
+    """Read from the Trainer's state what is known of the run's length before its first batch."""
+    loader = state.train_dataloader
+    # Without drop_last a batch may be smaller, and counting batches in rows is no longer exact.
+    rows = getattr(loader, "batch_size", None) if getattr(loader, "drop_last", False) else None
+    return RunLength(
+        max_duration=None if state.max_duration is None else state.max_duration.to_timestring(),
+        epoch_batches=None if state.dataloader_len is None else int(state.dataloader_len),
+        batch_rows=None if rows is None else rows * world_size,
+        seq_len=None if data is None else data.seq_len,
+        growth=growth,
+    )
 
 
 def settle_bag_size(settings: Settings, data: BagData | None, saved: dict[str, Any] | None) -> int:

@@ -11,11 +11,12 @@ from composer.loggers import Logger
 from composer.utils import dist
 
 from .adapter import HuggingFaceAdapter, adapter_for
-from .agreement import BagData, Settings, settle_bag_size, settle_switch
+from .agreement import BagData, Settings, run_length, settle_bag_size, settle_switch
 from .batch import MODES, check_row_length, superpose_batch
+from .epoch_length import EpochLength
 from .fold import check_bag_size
 from .loss import multi_hot_cross_entropy
-from .phase import RunLength, Schedule, parse_time, token_share_warning
+from .phase import Schedule, parse_time, token_share_warning
 from .weights import bag_weights
 
 __all__ = ["TokenSuperposition"]
@@ -83,6 +84,7 @@ class TokenSuperposition(Algorithm):
         self._adapter: HuggingFaceAdapter | None = None
         self._data: BagData | None = None
         self._weights: dict[tuple[int, torch.device], torch.Tensor] = {}
+        self._epoch_length = EpochLength()
         self._hidden_metrics: dict[str, Any] | None = None
         self._ids_checked = False
 
@@ -91,7 +93,7 @@ class TokenSuperposition(Algorithm):
         return f"{type(self).__name__}({arguments})"
 
     def match(self, event: Event, state: State) -> bool:
-        """Run at the five events below; which phase it is, is decided there."""
+        """Run at the events that have a handler; which phase it is, is decided there."""
         return event in self._handlers
 
     def apply(self, event: Event, state: State, logger: Logger) -> None:
@@ -114,12 +116,23 @@ class TokenSuperposition(Algorithm):
         self._adapter = adapter_for(state.model, folds_inputs=self.settings.mode != "output_only")
         self._adapter.install(self._multi_hot_loss)
 
+    def _note_epoch_length(self, state: State, logger: Logger) -> None:
+        """BEFORE_LOAD: a checkpoint may be in another epoch than the one whose length Composer has read."""
+        self._epoch_length.note(state)
+
+    def _refresh_epoch_length(self, state: State, logger: Logger) -> None:
+        """EPOCH_START, and FIT_START within an epoch: epochs of bag data differ in length."""
+        if self._data is not None:
+            self._epoch_length.refresh(state)
+
     def _settle(self, state: State, logger: Logger) -> None:
         """FIT_START: freeze the switch to an absolute batch, and make sure that data and model fit it."""
         dataset = getattr(state.train_dataloader, "dataset", None)
-        self._data = bag_data(dataset)
+        self._data = BagData.of(dataset)
+        self._refresh_epoch_length(state, logger)
         bag_size = settle_bag_size(self.settings, self._data, self._saved)
-        run = run_length(state, self._data, bag_size if self.settings.mode != "output_only" else 1)
+        growth = bag_size if self.settings.mode != "output_only" else 1
+        run = run_length(state, self._data, growth, dist.get_world_size())
         self.schedule = settle_switch(self.settings, self._data, self._saved, run, bag_size)
         if self._superposes(state):
             self._refuse_to_superpose_now(state, dataset)
@@ -205,7 +218,9 @@ class TokenSuperposition(Algorithm):
 
     _handlers: ClassVar[dict[Event, Any]] = {
         Event.INIT: _install,
+        Event.BEFORE_LOAD: _note_epoch_length,
         Event.FIT_START: _settle,
+        Event.EPOCH_START: _refresh_epoch_length,
         Event.AFTER_DATALOADER: _superpose,
         Event.BEFORE_FORWARD: _drop_labels,
         Event.BATCH_END: _log,
@@ -227,23 +242,3 @@ class TokenSuperposition(Algorithm):
         if key not in self._weights:
             self._weights[key] = bag_weights(self.settings.weighting, targets.shape[-1]).to(logits.device)
         return multi_hot_cross_entropy(logits, targets, self._weights[key])
-
-
-def bag_data(dataset: Any) -> BagData | None:
-    """Read what a bag dataset says of itself; None for a dataset that serves no bags."""
-    if not hasattr(dataset, "attach_superposition"):
-        return None
-    return BagData(dataset.bag_size, dataset.superposition_batches, getattr(dataset, "seq_len", None))
-
-
-def run_length(state: State, data: BagData | None, growth: int) -> RunLength:
-    """Read from the Trainer's state what is known of the run's length before its first batch."""
-    loader = state.train_dataloader
-    rows = getattr(loader, "batch_size", None) if getattr(loader, "drop_last", False) else None
-    return RunLength(
-        max_duration=None if state.max_duration is None else state.max_duration.to_timestring(),
-        epoch_batches=None if state.dataloader_len is None else int(state.dataloader_len),
-        batch_rows=None if rows is None else rows * dist.get_world_size(),
-        seq_len=None if data is None else data.seq_len,
-        growth=growth,
-    )

@@ -1,0 +1,166 @@
+"""Tiny models, tiny bag data and Composer runs of a few batches, for the tests of the Algorithm."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from composer import Trainer
+from composer.loggers import InMemoryLogger
+from composer.metrics.nlp import LanguageCrossEntropy
+from composer.models import HuggingFaceModel
+from composer.utils import dist
+from torch.utils.data import DataLoader, Dataset
+
+torch.set_num_threads(1)
+
+VOCABULARY, SEQ_LEN, BAG_SIZE = 61, 16, 4
+GLOBAL_BATCH = 4
+
+SMALL = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+LLAMA_LIKE = {**SMALL, "intermediate_size": 48, "num_key_value_heads": 1}
+MOE = {"num_experts_per_tok": 2, "output_router_logits": True, "router_aux_loss_coef": 0.05}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"model_type": "llama", **LLAMA_LIKE, "tie_word_embeddings": False},
+    "llama-tied": {"model_type": "llama", **LLAMA_LIKE, "tie_word_embeddings": True},
+    "qwen3": {"model_type": "qwen3", **LLAMA_LIKE, "head_dim": 16},
+    "qwen3-moe": {
+        "model_type": "qwen3_moe",
+        **LLAMA_LIKE,
+        "head_dim": 16,
+        "moe_intermediate_size": 24,
+        "num_experts": 4,
+        **MOE,
+    },
+    "mixtral": {"model_type": "mixtral", **LLAMA_LIKE, "num_local_experts": 4, **MOE},
+    "mistral": {"model_type": "mistral", **LLAMA_LIKE, "sliding_window": 8},
+    "gpt2": {
+        "model_type": "gpt2",
+        "vocab_size": VOCABULARY,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_positions": SEQ_LEN,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        # Else out of the vocabulary, which transformers warns of.
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    },
+    "gpt-neox": {"model_type": "gpt_neox", **SMALL, "intermediate_size": 48, "max_position_embeddings": 64},
+}
+
+
+def make_hf_model(family: str = "llama", **changes: Any) -> transformers.PreTrainedModel:
+    config = dict(FAMILIES[family], **changes)
+    torch.manual_seed(0)
+    return transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(config.pop("model_type"), **config)
+    )
+
+
+def make_model(family: str = "llama", **changes: Any) -> HuggingFaceModel:
+    """A Composer model with fixed random weights; every call returns the same ones."""
+    return HuggingFaceModel(
+        make_hf_model(family, **changes), tokenizer=None, use_logits=True, metrics=[LanguageCrossEntropy()]
+    )
+
+
+class Rows(Dataset):
+    """Ordinary rows of `seq_len` tokens, the same for each row number."""
+
+    seq_len = SEQ_LEN
+
+    def __init__(self, num_batches: int, *, seed: int = 1) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (num_batches * GLOBAL_BATCH, SEQ_LEN * BAG_SIZE)
+        self.ids = torch.randint(0, VOCABULARY, shape, generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return self.ids[row, : self.seq_len]
+
+
+class BagRows(Rows):
+    """Bag rows for the first `superposition_batches` global batches, then rows: the data half's contract."""
+
+    bag_size = BAG_SIZE
+
+    def __init__(self, num_batches: int, superposition_batches: int, *, seed: int = 1) -> None:
+        super().__init__(num_batches, seed=seed)
+        self.superposition_batches = superposition_batches
+        self.attached: dict[str, Any] | None = None
+
+    def attach_superposition(self, **said: Any) -> None:
+        self.attached = said
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        superposed = row // GLOBAL_BATCH < self.superposition_batches
+        return self.ids[row] if superposed else super().__getitem__(row)
+
+
+def collate(rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    ids = torch.stack(rows)
+    return {"input_ids": ids, "labels": ids.clone()}
+
+
+def load(dataset: Dataset, *, num_workers: int = 0, collate_fn: Any = collate) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_size=GLOBAL_BATCH // dist.get_world_size(),
+        sampler=dist.get_sampler(dataset, shuffle=False),
+        collate_fn=collate_fn,
+        num_workers=num_workers,
+        drop_last=True,
+    )
+
+
+@dataclass
+class Run:
+    trainer: Trainer
+    logger: InMemoryLogger
+
+    def logged(self, name: str) -> list[float]:
+        return [float(value) for _, value in self.logger.data.get(name, [])]
+
+    @property
+    def losses(self) -> list[float]:
+        return self.logged("loss/train/total")
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        return self.trainer.state.model.state_dict()
+
+
+def train(
+    algorithm: Any,
+    data: Any,
+    *,
+    num_batches: int = 6,
+    model: Any = None,
+    fit: bool = True,
+    **trainer_kwargs: Any,
+) -> Run:
+    """Train a tiny model for `num_batches` batches; all else being equal, every call does the same."""
+    model = model if model is not None else make_model()
+    logger = InMemoryLogger()
+    trainer = Trainer(
+        model=model,
+        train_dataloader=data if isinstance(data, DataLoader) else load(data),
+        optimizers=torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.95)),
+        algorithms=algorithm,
+        loggers=[logger],
+        **{
+            "max_duration": f"{num_batches}ba",
+            "seed": 17,
+            "device": "cpu",
+            "progress_bar": False,
+            **changes,
+        },
+    )
+    if fit:
+        trainer.fit()
+    return Run(trainer, logger)
