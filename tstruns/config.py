@@ -14,6 +14,7 @@ from .sections import (
     DecoupledAdamW,
     Duration,
     HFCausalLM,
+    KeptCheckpoints,
     LinearDecayWithWarmup,
     Microbatch,
     NonNegativeInt,
@@ -29,7 +30,6 @@ Scheduler = Annotated[
     WarmupStableDecay | ConstantWithWarmup | CosineWithWarmup | LinearDecayWithWarmup,
     Field(discriminator="name"),
 ]
-KeptCheckpoints = Annotated[int, Field(ge=-1)]
 
 # What a resumed run may have different from the run directory's config.yaml: nothing that changes a loss.
 # `max_duration` may only grow. `train_loader` and `eval_loader` stand for both of their like-named keys.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 TOTAL_LOSS = "loss/train/total"
 SUPERPOSITION_LOSS = "loss/train/superposition"
 NEXT_TOKEN_LOSS = "loss/train/next_token"
-# Left out: counters that every line has under its own names, and settings that are no measurement.
-_DROPPED = ("time/", "trainer/")
+# Left out: counters that every line has under its own names, settings, and what is there under another name.
+_DROPPED = ("time/", "trainer/", "loss/train/mce")
 
 
 class MetricsFile(LoggerDestination):
@@ -38,22 +38,33 @@ class MetricsFile(LoggerDestination):
         self.seq_len = seq_len
         self.resuming = resuming
         self.open_line: dict[str, Any] | None = None
-        self.logged: dict[str, Any] = {}
+        self.next_line: dict[str, Any] = {}
+        self.loading_next = True
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Keeps the values for the open line."""
+        """Keeps values for the line of the batch they are of."""
         del step  # a batch's values are logged partly before and partly after Composer counts it
-        target = self.logged if self.open_line is None else self.open_line
-        target.update({key: _number(value) for key, value in metrics.items()})
+        line = self.next_line if self.loading_next or self.open_line is None else self.open_line
+        line.update({key: _number(value) for key, value in metrics.items()})
+
+    def before_dataloader(self, state: "State", logger: "Logger") -> None:
+        """From here on values are of the next batch."""
+        del state, logger
+        self.loading_next = True
+
+    def epoch_end(self, state: "State", logger: "Logger") -> None:
+        """There was no next batch in this epoch: what evaluation logs now is of the last one."""
+        del state, logger
+        self.loading_next = False
 
     def batch_start(self, state: "State", logger: "Logger") -> None:
         """Closes the previous batch's line; the learning rate of this batch is the one set now."""
         del logger
         self.close_line()
-        self.logged = {"lr": state.optimizers[0].param_groups[0]["lr"]}
+        self.next_line["lr"] = state.optimizers[0].param_groups[0]["lr"]
 
     def batch_end(self, state: "State", logger: "Logger") -> None:
-        """Opens the line of the batch just done; what is logged until the next one starts is added to it."""
+        """Opens the line of the batch just done; what is logged until the next is loaded is added to it."""
         del logger
         time = state.timestamp
         counts = {
@@ -63,8 +74,8 @@ class MetricsFile(LoggerDestination):
             "samples": time.sample.value,
             "wall_seconds": round(time.total_wct.total_seconds(), 3) if time.total_wct else 0.0,
         }
-        self.open_line = {**counts, **self.logged}
-        self.logged = {}
+        self.open_line, self.next_line = {**counts, **self.next_line}, {}
+        self.loading_next = False
 
     def close_line(self) -> None:
         """Writes the open line, if there is one."""

@@ -36,7 +36,8 @@ def _time_string(units: str) -> Any:
 
 
 def _microbatch(value: object) -> object:
-    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value not in ("auto", None) and not number:
         rule = "a number of rows of at least 1, or 'auto' (on a GPU)"
         raise PydanticCustomError("microbatch", "{rule}", {"rule": rule})
     return value
@@ -48,9 +49,16 @@ def _two_betas(value: list[float]) -> list[float]:
     return value
 
 
+def _kept(value: int) -> int:
+    if value < -1 or value == 0:
+        raise PydanticCustomError("kept", "-1 for all, or at least 1: a run goes on from the newest")
+    return value
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+KeptCheckpoints = Annotated[int, AfterValidator(_kept)]
 Betas = Annotated[list[float], AfterValidator(_two_betas)]
 Time = Annotated[str, _time_string("ba sp tok ep dur")]
 Duration = Annotated[str, _time_string("ba sp tok ep")]

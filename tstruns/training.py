@@ -74,6 +74,7 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
     from .metrics_file import MetricsFile
     from .model import build_model
     from .plugins import build_algorithms, build_callbacks, build_loggers, build_optimizer
+    from .progress_line import ProgressLine
     from .schedule import build_scheduler
     from .tokenizer import load_tokenizer
 
@@ -100,8 +101,8 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
         schedulers=build_scheduler(config.scheduler),
         algorithms=build_algorithms(config),
         callbacks=[*build_callbacks(config), saver],
-        loggers=[metrics, *build_loggers(config, run)],
-        progress_bar=config.progress_bar,
+        loggers=[metrics, *([ProgressLine()] if config.progress_bar else []), *build_loggers(config, run)],
+        progress_bar=False,
         precision=config.precision,
         device_train_microbatch_size=config.device_train_microbatch_size,
         accumulate_train_batch_on_tokens=config.accumulate_train_batch_on_tokens,
