@@ -9,6 +9,7 @@ COMMANDS = {
     "prepare": "tokenise a corpus into bag shards",
     "inspect": "print a dataset's card and decode rows",
     "verify": "re-read every byte of a dataset against its promises",
+    "plan": "say what a run will read, cost and be, before it starts",
     "train": "run a Composer Trainer from a YAML file",
     "demo": "prepare, train a baseline and a TST run, and compare: the whole product in minutes",
 }
