@@ -105,7 +105,7 @@ def make_plan(
         durations=durations,
         yaml=plan_yaml(size, weighting, data),
         paper=paper_view(shape, size, weighting),
-        warnings=(*_warnings(model, size), *durations.warnings),
+        warnings=(*_warnings(model, size, weighting), *durations.warnings),
     )
 
 
@@ -125,7 +125,7 @@ def _cost(shape: ModelShape, size: RunSize, gpu: str, utilisation: float) -> Cos
     return Cost(superposed, recovery, superposed == recovery, share, total, gpu, peak, utilisation, hours)
 
 
-def _warnings(model: PlanModel, size: RunSize) -> list[str]:
+def _warnings(model: PlanModel, size: RunSize, weighting: str) -> list[str]:
     found = []
     if size.bag_size == 1 and size.superposition_batches:
         found.append("bag_size 1 is ordinary training: the superposition ratio has no effect.")
@@ -133,6 +133,8 @@ def _warnings(model: PlanModel, size: RunSize) -> list[str]:
         found.append(f"no step is in the superposition phase: bag_size {size.bag_size} has no effect.")
     if size.bag_size > 1 and size.superposition_batches == size.steps:
         found.append("there is no recovery phase: the model this leaves predicts bags, not tokens.")
+    if size.mode == "input_only" and weighting != "uniform":
+        found.append(f"weighting {weighting!r} has no effect: input_only predicts one token.")
     positions = model.config.get("max_position_embeddings")
     if positions is not None and size.seq_len > positions:
         found.append(

@@ -29,8 +29,8 @@ def _model(plan: Plan) -> Iterator[str]:
         f"{shape.matmul_params:,} take part in a position's matrix products"
     )
     yield (
-        f"Run    {size.steps:,} steps x {size.global_batch_size:,} rows x {size.seq_len:,} latent positions = "
-        f"{size.step_tokens:,} equivalent tokens a step"
+        f"Run    {size.steps:,} steps x {size.global_batch_size:,} rows x {size.seq_len:,} latent positions "
+        f"= {size.step_tokens:,} equivalent tokens a step"
     )
     mode = "" if size.mode == "full" else f", {size.mode}"
     yield (
@@ -66,7 +66,7 @@ def _dataset(plan: Plan, need: DataNeed) -> Iterator[str]:
     if need.enough:
         yield f"  enough: nothing is read twice; {need.reads:.1%} of its rows are read"
     else:
-        yield f"  NOT enough without repeats: {need.reads:.2f} times its rows are read, over {need.epochs} epochs"
+        yield f"  NOT enough without repeats: {need.epochs} epochs, {need.reads:.2f} times its rows"
         if need.superposition_epochs > 1:
             yield f"  the superposition phase alone goes through it {need.superposition_epochs} times"
 
@@ -79,8 +79,8 @@ def _costs(plan: Plan) -> Iterator[str]:
     if plan.size.growth > 1:
         yield f"       (averaging the bags adds {cost.averaging_share:.2g} of that in additions, not counted)"
     yield (
-        f"       total {cost.total_flops:.4e} = {cost.gpu_hours:,.1f} {cost.gpu}-hours at {cost.utilisation:.0%} "
-        f"of its {cost.peak_bf16_flops / 1e12:,.4g} TFLOP/s in dense bf16"
+        f"       total {cost.total_flops:.4e} = {cost.gpu_hours:,.1f} {cost.gpu}-hours at "
+        f"{cost.utilisation:.0%} of its {cost.peak_bf16_flops / 1e12:,.4g} TFLOP/s in dense bf16"
     )
 
 
