@@ -11,6 +11,8 @@ from .decompression import read_chunks
 from .sources import SourceFile
 
 _PARQUET_BATCH_ROWS = 256
+# Pages are read through a buffer: a column of a row group is never whole in memory.
+_PARQUET_BUFFER_BYTES = 1 << 20
 
 
 def place_name(source_format: str) -> str:
@@ -106,10 +108,10 @@ def _json_trouble(line: bytes, error: orjson.JSONDecodeError) -> str:
 def _read_parquet(source: SourceFile, text_key: str, on_bytes: Callable[[int], object]) -> Iterator[Document]:
     row = 0
     try:
-        with pq.ParquetFile(source.path) as file:
+        with pq.ParquetFile(source.path, buffer_size=_PARQUET_BUFFER_BYTES) as file:
             _check_column(file.schema_arrow, text_key, source.path)
             bytes_a_row = source.size / max(1, file.metadata.num_rows)
-            for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=[text_key]):
+            for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=[text_key], use_threads=False):
                 for text in _texts_of_column(batch.column(0), row, source.path):
                     yield Document(row, text)
                     row += 1

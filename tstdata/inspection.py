@@ -51,7 +51,7 @@ def inspect_row(dataset: str | os.PathLike[str], row: int, bag_size: int = 1) ->
     rows_left = rows_of_shard(shard, card) - at
     if bag_size > rows_left:
         raise ValueError(
-            f"a bag row is {bag_size} rows of one shard, but from row {row} on its shard has only {rows_left}. "
+            f"a bag row is {bag_size} rows of one shard, but from row {row} its shard has only {rows_left}. "
             "Give a --row of another shard, or a smaller --bag-size."
         )
     ids = read_rows(folder, card, row, bag_size).reshape(-1).tolist()

@@ -63,18 +63,17 @@ def run_tasks(
     for task in tasks:
         waiting.put(task)
     processes = [_start_worker() for _ in range(min(workers, len(tasks)))]
-    try:
-        with ThreadPoolExecutor(len(processes)) as pool:
+    with ThreadPoolExecutor(len(processes)) as pool:
+        try:
             futures = [
                 pool.submit(_drive, process, waiting, (job, encoder), on_progress) for process in processes
             ]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            if any(future.exception() for future in done):
-                _stop(processes)
-            for future in [*done, *futures]:
-                future.result()
-    finally:
-        _stop(processes)
+            errors = [error for future in done if (error := future.exception()) is not None]
+        finally:
+            _stop(processes)  # Also on Ctrl-C: with its worker gone, each driving thread ends.
+    if errors:
+        raise errors[0]
 
 
 def _start_worker() -> subprocess.Popen[bytes]:

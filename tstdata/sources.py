@@ -135,8 +135,12 @@ def _walk(directory: str) -> Iterator[str]:
 
 
 def _source_file(path: str, source_format: str | None) -> SourceFile:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{path!r}: the file's name is not UTF-8, as the card needs; rename it.") from None
     stem, extension = os.path.splitext(path)
-    compression = COMPRESSIONS.get(extension.lower())
+    compression, outer = COMPRESSIONS.get(extension.lower()), extension
     if compression is not None:
         extension = os.path.splitext(stem)[1]
     found = source_format or _FORMAT_OF.get(extension.lower())
@@ -149,7 +153,7 @@ def _source_file(path: str, source_format: str | None) -> SourceFile:
         )
     if found == "parquet" and compression is not None:
         raise ValueError(
-            f"{path}: a parquet file can't be read inside {extension} compression; decompress it first."
+            f"{path}: a parquet file can't be read inside {outer} compression; decompress it first."
         )
     status = os.stat(path)
     return SourceFile(path, found, compression, status.st_size, status.st_mtime_ns)

@@ -11,8 +11,6 @@ from .card import DatasetCard
 from .documents import place_name
 from .merging import DOCUMENTS_DIR
 
-_FIRST_TOKEN_COLUMN = "first_token"
-
 
 @dataclass(frozen=True)
 class TracedDocument:
@@ -39,23 +37,23 @@ def trace(dataset: Path, card: DatasetCard, start: int, stop: int) -> list[Trace
                 if first < stop and first + length > start:
                     kind = place_name(card.sources[record["source"]].format)
                     found.append(TracedDocument(record["path"], kind, record["place"], first, length))
-    except (pa.ArrowException, OSError, LookupError) as error:
+    # Whatever Arrow and its metadata raise on files that are damaged or not ours.
+    except (pa.ArrowException, OSError, LookupError, ValueError, AttributeError) as error:
         folder = dataset / DOCUMENTS_DIR
         raise ValueError(f"{folder} can't be read: {error}. Check with: tst verify {dataset}") from None
     return found
 
 
 def _groups(dataset: Path, start: int, stop: int) -> Iterator[pa.Table]:
-    """Yields the row groups that can hold such documents, by the least and greatest first token of each."""
+    """Yields the row groups that hold documents of these positions, by the first token of each group."""
+    groups: list[tuple[Path, int, int]] = []
     for path in sorted((dataset / DOCUMENTS_DIR).glob("*.parquet")):
-        with pq.ParquetFile(path) as file:
-            column = file.schema_arrow.names.index(_FIRST_TOKEN_COLUMN)
-            firsts = [
-                file.metadata.row_group(group).column(column).statistics.min
-                for group in range(file.metadata.num_row_groups)
-            ]
-            for group, first in enumerate(firsts):
-                # The last document of a group ends where the next begins; of the file's last group, unknown.
-                last_end = firsts[group + 1] if group + 1 < len(firsts) else stop
-                if first < stop and last_end >= start:
-                    yield file.read_row_group(group)
+        metadata = pq.read_metadata(path)
+        column = metadata.schema.names.index("first_token")
+        for number in range(metadata.num_row_groups):
+            groups.append((path, number, metadata.row_group(number).column(column).statistics.min))
+    ends = [first for _, _, first in groups[1:]] + [stop]
+    for (path, number, first), end in zip(groups, ends, strict=True):
+        if first < stop and end > start:
+            with pq.ParquetFile(path) as file:
+                yield file.read_row_group(number)

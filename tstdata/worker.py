@@ -51,9 +51,11 @@ def _receive(stream: BinaryIO, inbox: "queue.SimpleQueue[Any]") -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """An exception that survives pickling: OSError and ValueError do, others are named in a RuntimeError."""
-    if isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError):
+    """An exception that survives pickling; kinds of libraries may not."""
+    if isinstance(error, OSError):
         return error
+    if isinstance(error, ValueError):
+        return ValueError(str(error))
     return RuntimeError(f"in a worker: {type(error).__name__}: {error}")
 
 
