@@ -34,6 +34,11 @@ def _superposition(config: RunConfig) -> list[str]:
             f"(bag_size {data.bag_size}), but algorithms has no token_superposition to train on them; add "
             "algorithms.token_superposition={}, or set the batches to 0 for a plain run"
         )
+    if algorithm is None and config.algorithms.reinitialise_embeddings is not None:
+        problems.append(
+            "algorithms.reinitialise_embeddings: it acts at the switch of token_superposition, and algorithms "
+            "names none; add algorithms.token_superposition={}, or take it out"
+        )
     if algorithm is None:
         return problems
     if algorithm.mode == "output_only":

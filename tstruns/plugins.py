@@ -27,7 +27,13 @@ def build_algorithms(config: "RunConfig") -> list[Any]:
 
     from composer_algo import TokenSuperposition
 
-    named = {"token_superposition": TokenSuperposition, "gradient_clipping": GradientClipping}
+    from .reinitialise import ReinitialiseEmbeddings
+
+    named = {
+        "token_superposition": TokenSuperposition,
+        "gradient_clipping": GradientClipping,
+        "reinitialise_embeddings": ReinitialiseEmbeddings,
+    }
     return [named[name](**arguments) for name, arguments in _switched_on(config.algorithms)]
 
 

@@ -1,7 +1,6 @@
 """Reads a run's YAML with its `key=value` overrides, and reports everything wrong with it at once."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from .config import RunConfig
 from .contradictions import contradictions
 from .model_keys import model_problems
 from .problems import problems_of
+from .recipe import load_layers
 
 
 def read_config(
@@ -18,7 +18,8 @@ def read_config(
     """Returns the checked config of a YAML file, before any heavy import or work.
 
     Args:
-        path: The YAML file. `${key}` interpolates; `variables` is free for the file's own values.
+        path: The YAML file, or `recipe:NAME`; `extends` in it lays it over another (`recipe.py`). `${key}`
+            interpolates; `variables` is free for the file's own values.
         overrides: `key=value` strings that win over the file, such as `optimizer.lr=3e-4`; null switches a
             section off.
         num_ranks: Ranks that will run it; None takes the launcher's WORLD_SIZE.
@@ -28,8 +29,6 @@ def read_config(
         ValueError: The file is no YAML mapping, or anything in it is unknown, mistyped or contradictory; the
             message holds one line for each.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is no file; the first argument of tst train is a YAML file")
     values = _load(path, overrides)
     problems = []
     config = None
@@ -53,19 +52,14 @@ def read_config(
 def _load(path: str | os.PathLike[str], overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
     """Returns the file's values merged with the overrides, every interpolation resolved."""
     import yaml
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     for override in overrides:
         if not override.partition("=")[1] or not override.partition("=")[0].strip():
             raise ValueError(f"found {override!r}; an override is key=value, such as optimizer.lr=3e-4")
     try:
-        loaded = OmegaConf.load(path)
-        if not isinstance(loaded, DictConfig):
-            raise ValueError(
-                f"{path} is no mapping; a run's YAML is key: value lines, such as max_duration: 1000ba"
-            )
-        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.merge(load_layers(path), OmegaConf.from_dotlist(list(overrides)))
         values = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error

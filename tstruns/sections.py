@@ -180,8 +180,13 @@ class GradientClipping(Section):
     clipping_threshold: Annotated[float, Field(gt=0)] = 1.0
 
 
+class ReinitialiseEmbeddings(Section):
+    """`algorithms.reinitialise_embeddings`: the paper's control, both ends drawn anew at the switch."""
+
+
 class Algorithms(Section):
     """`algorithms`: what is named is on; null switches one off, which is how an override drops it."""
 
     token_superposition: TokenSuperposition | None = None
     gradient_clipping: GradientClipping | None = None
+    reinitialise_embeddings: ReinitialiseEmbeddings | None = None
