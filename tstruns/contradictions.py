@@ -36,8 +36,8 @@ def _superposition(config: RunConfig) -> list[str]:
         )
     if algorithm is None and config.algorithms.reinitialise_embeddings is not None:
         problems.append(
-            "algorithms.reinitialise_embeddings: it acts at the switch of token_superposition, and algorithms "
-            "names none; add algorithms.token_superposition={}, or take it out"
+            "algorithms.reinitialise_embeddings: it acts at the switch of token_superposition, and there "
+            "is none; add algorithms.token_superposition={}, or take it out"
         )
     if algorithm is None:
         return problems

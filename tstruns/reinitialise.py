@@ -15,9 +15,9 @@ __all__ = ["ReinitialiseEmbeddings"]
 class ReinitialiseEmbeddings(Algorithm):
     """Draws the input embedding and the head anew before the first batch of the recovery phase.
 
-    Normal with the model's own ``initializer_range``, from the run's seed, the same on every rank; a tied pair
-    stays tied. All else goes on, the optimizer's state included: the paper (section 5.3) says only that both
-    weights are randomly re-initialised. A run resumed at the switch does the same, one resumed after it nothing.
+    Normal with the model's own ``initializer_range``, from the run's seed, the same on every rank; a tied
+    pair stays tied. All else goes on, the optimizer's state included: the paper (section 5.3) says only that
+    both are randomly re-initialised. A run resumed at the switch does the same, one resumed later nothing.
 
     Raises:
         ValueError: when training starts, if no `TokenSuperposition` says where the switch is.
@@ -70,7 +70,7 @@ def _end_weights(model: Any) -> list[torch.Tensor]:
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     if embedding.ndim != 2:
         raise ValueError(
-            f"the embedding of {type(model).__name__} has shape {list(embedding.shape)}: FSDP1 has flattened it, so "
-            "it cannot be drawn anew. Train this control with FSDP2 or without FSDP."
+            f"the embedding of {type(model).__name__} has shape {list(embedding.shape)}: FSDP1 has "
+            "flattened it, so it cannot be drawn anew. Train this control with FSDP2 or without FSDP."
         )
     return [embedding] if head is embedding else [embedding, head]
