@@ -44,6 +44,7 @@ def start(corpus: Path, out: Path, tokenizer: Path, workers: int, before: str = 
     return subprocess.Popen([sys.executable, "-c", CALL.format(before=before), *arguments])
 
 
+@pytest.mark.slow
 def test_killed_prepare_resumes_to_identical_bytes(tmp_path, corpus, tokenizer_dir, small_dataset):
     out = tmp_path / "out"
     # From the request to the last task, and then at each step of the ten commits that finish the dataset.
@@ -57,6 +58,7 @@ def test_killed_prepare_resumes_to_identical_bytes(tmp_path, corpus, tokenizer_d
     assert tree(out) == tree(small_dataset)
 
 
+@pytest.mark.slow
 def test_a_killed_parent_takes_its_workers_with_it_and_a_rerun_finishes(
     tmp_path, corpus, tokenizer_dir, small_dataset
 ):
