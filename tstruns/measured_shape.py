@@ -1,6 +1,7 @@
 """Any other decoder's shape: transformers builds it without memory, and its weights are counted."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from .shapes import ModelShape
@@ -52,7 +53,7 @@ def _count_matmuls(model: Any, config: Any) -> tuple[int, int]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    matmul = inactive = 0
+    matmul = inactive = Fraction()
     for name, module in model.named_modules():
         if any(weight.ndim > 2 for weight in module.parameters(recurse=False)):
             raise ValueError(
@@ -67,7 +68,7 @@ def _count_matmuls(model: Any, config: Any) -> tuple[int, int]:
             matmul += weights
             continue
         experts = len(model.get_submodule(name[: name.index(".experts.") + len(".experts")]))
-        visited = weights * config.num_experts_per_tok // experts
+        visited = Fraction(weights * config.num_experts_per_tok, experts)
         matmul += visited
         inactive += weights - visited
-    return matmul, inactive
+    return int(matmul), int(inactive)
