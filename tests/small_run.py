@@ -14,13 +14,7 @@ seed: 5
 progress_bar: false
 model:
   name: hf_causal_lm
-  config:
-    model_type: llama
-    hidden_size: 16
-    intermediate_size: 32
-    num_hidden_layers: 1
-    num_attention_heads: 2
-    max_position_embeddings: 32
+  config: {{{model}}}
 optimizer: {{name: decoupled_adamw, lr: 4.0e-3}}
 scheduler: {{name: wsd, t_warmup: 2ba, t_decay: 0.25dur}}
 train_loader:
@@ -34,14 +28,19 @@ algorithms:
   token_superposition: {{}}
   gradient_clipping: {{clipping_type: norm, clipping_threshold: 1.0}}
 """
+LLAMA = (
+    "model_type: llama, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2, "
+    "max_position_embeddings: 32"
+)
+GPT2_WITH_DROPOUT = "model_type: gpt2, n_embd: 16, n_layer: 1, n_head: 2, n_positions: 32, resid_pdrop: 0.1"
 # Values of a metrics line that differ between equal runs.
 TIMES = ("wall_seconds", "throughput/")
 
 
-def write_run(folder: Path, dataset: Path, name: str = "run") -> Path:
+def write_run(folder: Path, dataset: Path, name: str = "run", model: str = LLAMA) -> Path:
     """Writes the YAML of a small run into a folder, its run directory beside it."""
     file = folder / f"{name}.yaml"
-    file.write_text(SMALL_RUN.format(run_dir=folder / name, dataset=dataset))
+    file.write_text(SMALL_RUN.format(run_dir=folder / name, dataset=dataset, model=model))
     return file
 
 

@@ -8,9 +8,9 @@ from composer.core import Time, Timestamp, TimeUnit
 from tstruns.schedule import warmup_stable_decay
 
 
-def at(batch: int, max_duration: str, batch_tokens: int = 100, epoch_batches: int | None = None) -> SimpleNamespace:
-    """What a schedule sees of Composer's State."""
-    timestamp = Timestamp(batch=batch, token=batch * batch_tokens, epoch=0)
+def at(batch: int, max_duration: str, epoch_batches: int | None = None) -> SimpleNamespace:
+    """What a schedule sees of Composer's State, 100 tokens a batch."""
+    timestamp = Timestamp(batch=batch, token=batch * 100, epoch=0)
     return SimpleNamespace(
         timestamp=timestamp,
         max_duration=Time.from_timestring(max_duration),
@@ -26,7 +26,9 @@ def reference(t: int, total: int, warmup: int, decay: int, alpha_f: float) -> fl
     return 1.0 - (1.0 - alpha_f) * (t - (total - decay)) / decay
 
 
-@pytest.mark.parametrize(("warmup", "decay", "alpha_f"), [(10, 20, 0.0), (0, 20, 0.1), (10, 0, 0.0), (40, 60, 0.5)])
+@pytest.mark.parametrize(
+    ("warmup", "decay", "alpha_f"), [(10, 20, 0.0), (0, 20, 0.1), (10, 0, 0.0), (40, 60, 0.5)]
+)
 @pytest.mark.parametrize("unit", ["ba", "dur", "tok"])
 def test_schedule_is_the_formula_at_every_batch(warmup, decay, alpha_f, unit):
     times = {

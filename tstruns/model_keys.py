@@ -21,6 +21,8 @@ COMMON = {
     "pad_token_id": None,
     "attn_implementation": None,
 }
+# What a model reads from its config by getattr, though the config class has no such argument.
+UNNAMED: dict[str, dict[str, Any]] = {"qwen3_moe": {"head_dim": None}}
 
 
 def _models_folder() -> Path:
@@ -73,7 +75,7 @@ def known_keys() -> dict[str, dict[str, Any]]:
                 own = _arguments(inits[0])
                 aliases = _assigned(node.body, "attribute_map") or {}
                 aliased = {alias: own.get(key) for alias, key in aliases.items()}
-                found[model_type] = {**COMMON, **aliased, **own}
+                found[model_type] = {**COMMON, **UNNAMED.get(model_type, {}), **aliased, **own}
     return found
 
 
@@ -103,4 +105,15 @@ def model_problems(config: dict[str, Any]) -> list[str]:
             problems.append(unknown_key(path, [*keys, "model_type"]))
         elif problem := _type_problem(path, value, keys[key]):
             problems.append(problem)
-    return problems
+    return problems or _head_problems(config)
+
+
+def _head_problems(config: dict[str, Any]) -> list[str]:
+    """Llama-like models round the head size down and fail in their first batch only."""
+    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if config.get("head_dim") or not width or not heads or width % heads == 0:
+        return []
+    return [
+        f"model.config.hidden_size: {width} cannot be shared evenly by num_attention_heads {heads}; take a "
+        "multiple, or give head_dim"
+    ]

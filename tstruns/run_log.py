@@ -31,6 +31,7 @@ def logging_to(file: Path | None) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        root.removeHandler(to_stderr)  # whoever called `tst` prints the error itself
         root.exception("stopped by")
         raise
     finally:

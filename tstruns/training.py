@@ -78,43 +78,59 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
     from .schedule import build_scheduler
     from .tokenizer import load_tokenizer
 
-    device_rows = config.global_train_batch_size // dist.get_world_size()
-    train_data = build_loader(config.train_loader, device_rows)
-    eval_data = config.eval_loader and build_loader(
-        config.eval_loader, config.device_eval_batch_size or device_rows
-    )
+    train_data = build_loader(config.train_loader, config.global_train_batch_size // dist.get_world_size())
     dataset = train_data.dataloader.dataset
     tokenizer = load_tokenizer(config, dataset.card)
     # Just before the weights are drawn: they depend on the seed alone, whatever the loaders drew.
     reproducibility.seed_all(config.seed)
     model = build_model(config.model, dataset.card, tokenizer)
     metrics = MetricsFile(run.metrics_file, dataset.seq_len, resuming=bool(kept))
+    progress = [ProgressLine()] if config.progress_bar else []
+    settings = {
+        "model": model,
+        "train_dataloader": train_data,
+        **_evaluation(config),
+        "max_duration": config.max_duration,
+        "optimizers": build_optimizer(config.optimizer, model),
+        "schedulers": build_scheduler(config.scheduler),
+        "algorithms": build_algorithms(config),
+        "loggers": [metrics, *progress, *build_loggers(config, run)],
+        "progress_bar": False,
+        "precision": config.precision,
+        "device_train_microbatch_size": config.device_train_microbatch_size,
+        "accumulate_train_batch_on_tokens": config.accumulate_train_batch_on_tokens,
+        "seed": config.seed,
+        "run_name": run.path.name,
+        "load_path": str(kept[-1]) if kept else config.load_path,
+        "load_weights_only": config.load_weights_only and not kept,
+        "load_progress_bar": False,
+        "dist_timeout": config.dist_timeout,
+    }
+    # The saver holds a temporary directory: not before everything else is known to be right.
     saver = checkpoint_saver(config, run, kept)
-    trainer = Trainer(
-        model=model,
-        train_dataloader=train_data,
-        eval_dataloader=eval_data,
-        max_duration=config.max_duration,
-        eval_interval=config.eval_interval if eval_data else 1,
-        eval_subset_num_batches=config.eval_subset_num_batches,
-        optimizers=build_optimizer(config.optimizer, model),
-        schedulers=build_scheduler(config.scheduler),
-        algorithms=build_algorithms(config),
-        callbacks=[*build_callbacks(config), saver],
-        loggers=[metrics, *([ProgressLine()] if config.progress_bar else []), *build_loggers(config, run)],
-        progress_bar=False,
-        precision=config.precision,
-        device_train_microbatch_size=config.device_train_microbatch_size,
-        accumulate_train_batch_on_tokens=config.accumulate_train_batch_on_tokens,
-        seed=config.seed,
-        run_name=run.path.name,
-        load_path=str(kept[-1]) if kept else config.load_path,
-        load_weights_only=config.load_weights_only and not kept,
-        load_progress_bar=False,
-        dist_timeout=config.dist_timeout,
-    )
+    try:
+        trainer = Trainer(**settings, callbacks=[*build_callbacks(config), saver])
+    except BaseException:
+        saver.tmp_dir_for_symlink.cleanup()
+        raise
     trainer.state.callbacks.append(restore_rng_callback(trainer))
     return trainer, metrics
+
+
+def _evaluation(config: RunConfig) -> dict[str, Any]:
+    """Returns the Trainer's arguments about evaluation; none when there is no eval_loader."""
+    from composer.utils import dist
+
+    from .loaders import build_loader
+
+    if config.eval_loader is None:
+        return {}
+    rows = config.device_eval_batch_size or config.global_train_batch_size // dist.get_world_size()
+    return {
+        "eval_dataloader": build_loader(config.eval_loader, rows),
+        "eval_interval": config.eval_interval,
+        "eval_subset_num_batches": config.eval_subset_num_batches,
+    }
 
 
 def _check_hardware(config: RunConfig, device: str) -> None:
