@@ -89,16 +89,17 @@ class BagRows(Rows):
 
     bag_size = BAG_SIZE
 
-    def __init__(self, num_batches: int, superposition_batches: int, *, seed: int = 1) -> None:
-        super().__init__(num_batches, seed=seed)
+    def __init__(self, num_batches: int, superposition_batches: int, *, served: int | None = None) -> None:
+        super().__init__(num_batches)
         self.superposition_batches = superposition_batches
+        self.served = superposition_batches if served is None else served
         self.attached: dict[str, Any] | None = None
 
     def attach_superposition(self, **said: Any) -> None:
         self.attached = said
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        superposed = row // GLOBAL_BATCH < self.superposition_batches
+        superposed = row // GLOBAL_BATCH < self.served
         return self.ids[row] if superposed else super().__getitem__(row)
 
 
@@ -142,14 +143,14 @@ def train(
     num_batches: int = 6,
     model: Any = None,
     fit: bool = True,
-    **trainer_kwargs: Any,
+    **changes: Any,
 ) -> Run:
     """Train a tiny model for `num_batches` batches; all else being equal, every call does the same."""
     model = model if model is not None else make_model()
     logger = InMemoryLogger()
     trainer = Trainer(
         model=model,
-        train_dataloader=data if isinstance(data, DataLoader) else load(data),
+        train_dataloader=load(data) if isinstance(data, Dataset) else data,
         optimizers=torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.95)),
         algorithms=algorithm,
         loggers=[logger],
