@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", required=True, help="a recipe's name, a run's YAML, or a Hugging Face config.json")
     add("--steps", type=int, metavar="N", help="optimizer steps, both phases together")
     add("--global-batch-size", type=int, metavar="B", help="rows a step, over all ranks")
-    add("--seq-len", type=int, metavar="L", help="latent positions in a row: the dataset's row length")
+    add("--seq-len", type=int, metavar="L", help="latent positions in a row: a dataset row's length")
     add("--bag-size", type=int, metavar="S", help="tokens in a bag; 1 is a baseline")
     add("--superposition-ratio", metavar="R", help="share of the steps in the superposition phase, 0 to 1")
     add(
@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _size(args: argparse.Namespace, model: "PlanModel") -> "RunSize":
-    """Returns the run's size: typed values first, then those of the model's file."""
+    """Returns the run's size: typed values first, then those of the model's file, then the data's."""
+    from tstdata.card import DatasetCard
     from tstruns.run_size import RunSize, switch_batch_of
 
     found = {
@@ -78,6 +79,8 @@ def _size(args: argparse.Namespace, model: "PlanModel") -> "RunSize":
         switch = switch_batch_of(args.superposition_ratio, found["steps"])
     elif found["bag_size"] == 1:
         switch = 0
+    if found["seq_len"] is None and args.data is not None:
+        found["seq_len"] = DatasetCard.load(args.data).seq_len
     missing = ["--" + name.replace("_", "-") for name, value in found.items() if value is None]
     if args.superposition_ratio is None and switch is None:
         missing.append("--superposition-ratio")

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tstdata.card import DatasetCard
+
 from .data_need import DataNeed, data_need
 from .durations import Durations, durations_of
 from .flops import averaging_additions, flops_per_position, flops_per_step, gpu_hours
@@ -88,7 +90,7 @@ def make_plan(
         ValueError: a setting is out of its range, or the dataset cannot serve this run.
         FileNotFoundError: the dataset is not there.
     """
-    shape = shape_of(model.config)
+    shape = shape_of(_with_vocabulary(model, data))
     need = data_need(data, size, shape.vocab_size) if data is not None else None
     wide = shape.vocab_size > UINT16_IDS if need is None else need.dtype == "uint32"
     token_bytes = 4 if wide else 2
@@ -107,6 +109,18 @@ def make_plan(
         paper=paper_view(shape, size, weighting),
         warnings=(*_warnings(model, size, weighting), *durations.warnings),
     )
+
+
+def _with_vocabulary(model: PlanModel, data: str | None) -> dict[str, Any]:
+    """Return the model config; a vocabulary that a run's YAML leaves out is the data's, as in `tst train`."""
+    if not model.is_run or "vocab_size" in model.config:
+        return model.config
+    if data is None:
+        raise ValueError(
+            f"{model.name}: model.config has no vocab_size, which then comes from the data. Give --data "
+            "DATASET, or add vocab_size to model.config."
+        )
+    return {**model.config, "vocab_size": DatasetCard.load(data).tokenizer.vocab_size}
 
 
 def _cost(shape: ModelShape, size: RunSize, gpu: str, utilisation: float) -> Cost:

@@ -12,10 +12,14 @@ __all__ = ["PlanModel", "plan_model"]
 
 @dataclass(frozen=True)
 class PlanModel:
-    """A model config, and what else its file says of a run; None where it says nothing."""
+    """A model config, and what else its file says of a run; None where it says nothing.
+
+    ``is_run``: the file is a run's YAML, whose model config may leave its vocabulary to the data.
+    """
 
     name: str
     config: dict[str, Any]
+    is_run: bool = False
     steps: int | None = None
     global_batch_size: int | None = None
     seq_len: int | None = None
@@ -85,6 +89,7 @@ def _from_run(name: str) -> PlanModel:
     return PlanModel(
         name=name.removeprefix(PREFIX),
         config=OmegaConf.to_container(values, resolve=True),
+        is_run=True,
         steps=steps,
         global_batch_size=read("global_train_batch_size"),
         seq_len=read("variables.seq_len"),
