@@ -70,8 +70,8 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
         lengths = {plan.epoch(earlier).num_batches for earlier in (0, max(last - 1, 0))}
         if epoch == last + 1 > 1 and batches < plan.epoch(last).num_batches and batches in lengths:
             logger.warning(
-                "epoch %d was left after %d of its %d batches, the length of an earlier epoch: at each epoch's start "
-                "set state.dataloader_len = len(state.train_dataloader).",
+                "epoch %d was left after %d of its %d batches, the length of an earlier epoch: set "
+                "state.dataloader_len = len(state.train_dataloader) at each epoch's start.",
                 last,
                 batches,
                 plan.epoch(last).num_batches,

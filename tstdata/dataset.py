@@ -1,27 +1,36 @@
 """StreamingBagDataset: bag shards, read as bag rows for the first P global batches, then as rows."""
 
+import contextlib
+import json
 import logging
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from concurrent.futures import Future
+from multiprocessing.shared_memory import SharedMemory as BuiltinSharedMemory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from streaming import StreamingDataset
 from streaming.base.batching import batching_methods
+from streaming.base.constant import RESUME
+from streaming.base.distributed import barrier
+from streaming.base.shared import SharedMemory, _get_path
 from streaming.base.world import World
 
 from .arguments import check_arguments
-from .order import ORDER_VERSION, Shuffle, epoch_batches, share_batches
+from .attachment import Attachment
+from .order import epoch_batches, share_batches
 from .plan import SuperpositionPlan
-from .resume import STATE_KEY, check_state, last_boundary, warn_of_overruled
+from .position import ResumableEpochs
+from .release import read_shared, release
 from .rows import COLUMN, BagSpanner
 from .stored import read_stored
 
 logger = logging.getLogger(__name__)
 
 
-class StreamingBagDataset(StreamingDataset):
+class StreamingBagDataset(ResumableEpochs, StreamingDataset):
     """Streams bag shards: `superposition_batches` global batches of bag rows, then rows, in an exact order.
 
     Samples are `{"input_ids": int64 array [T]}`, T = `bag_size * seq_len` in phase (i), else `seq_len`.
@@ -86,22 +95,42 @@ class StreamingBagDataset(StreamingDataset):
         self.batching_method = _BATCHING_METHOD
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches
-        self.block_size = shuffle_block_size
+        self._block_size = shuffle_block_size
         nodes = streaming_kwargs.get("num_canonical_nodes")
         self._given = {"shuffle_seed": shuffle_seed, "num_canonical_nodes": nodes}
         self.global_batch_size = batch_size * self._parallel_rank_world.num_ranks
         rows = self.samples_per_shard.tolist()
-        self.plan = SuperpositionPlan.of_shards(
-            rows, bag_size, superposition_batches, self.global_batch_size, drop_last
-        )
         self.stored = read_stored(self.streams[0], self.shards, self._unique_rank_world.rank)
         self.card, self.seq_len = self.stored.card, self.stored.seq_len
+        try:
+            self.plan = SuperpositionPlan.of_shards(
+                rows, bag_size, superposition_batches, self.global_batch_size, drop_last
+            )
+        except ValueError as error:
+            raise ValueError(f"{self.stored.where}: {error}") from None
         self.spanner = BagSpanner(rows, bag_size)
         if validate_hash == "auto":
             self._validate_first_hash()
-        self._attached = superposition_batches == 0
-        self._finished_epoch = -1
+        self._attachment = Attachment(bag_size, superposition_batches)
         self._failure: BaseException | None = None
+        self._owner = os.getpid()
+        self._resume_memories: list[SharedMemory] = []
+        self._forget_a_dead_runs_state()
+
+    def close(self) -> None:
+        """Stops reading and frees what is shared between processes; garbage collection does it too."""
+        if getattr(self, "_owner", None) != os.getpid():  # A DataLoader's worker, or already closed.
+            return
+        self._owner = -1
+        if hasattr(self, "_iterator"):
+            self._iterator.non_blocking_exit()
+            self._executor.shutdown()
+        release(self, self._resume_memories)
+
+    def __del__(self) -> None:
+        """Frees what is shared, unless the interpreter is too far gone for it."""
+        with contextlib.suppress(Exception):
+            self.close()
 
     def attach_superposition(
         self, *, bag_size: int, superposition_batches: int, vocab_size: int | None, tokenizer: Any = None
@@ -117,14 +146,8 @@ class StreamingBagDataset(StreamingDataset):
         Raises:
             ValueError: Something differs; both values are named.
         """
-        for name, theirs in (("bag_size", bag_size), ("superposition_batches", superposition_batches)):
-            if theirs != (ours := getattr(self, name)):
-                raise ValueError(
-                    f"{name} is {ours} in the dataset and {theirs} in TokenSuperposition. Leave it out of "
-                    "the algorithm's settings, and it is taken from the dataset."
-                )
         self.stored.check_model(vocab_size, tokenizer)
-        self._attached = True
+        self._attachment.agree(bag_size=bag_size, superposition_batches=superposition_batches)
 
     def check_attached(self) -> None:
         """Refuses to go on into bag rows that no Algorithm would fold.
@@ -133,49 +156,25 @@ class StreamingBagDataset(StreamingDataset):
             ValueError: The next batch is of bag rows, and nobody called `attach_superposition`.
         """
         epoch, batch = self.position()
-        if not self._attached and batch < self.plan.epoch(epoch).bag_batches:
-            raise ValueError(
-                f"the next batch is of bag rows (bag_size: {self.bag_size}, superposition_batches: "
-                f"{self.superposition_batches}), but no TokenSuperposition has attached to fold them. Add "
-                f"`algorithms: {{token_superposition: {{}}}}` to the YAML, or "
-                "composer_algo.TokenSuperposition() to the Trainer; for ordinary training set "
-                "superposition_batches: 0."
-            )
-
-    def position(self) -> tuple[int, int]:
-        """Returns the epoch that iterating would begin with now, and the global batch in it."""
-        epoch, sample = self._resume(self._parallel_rank_world, self.next_epoch)
-        return epoch, -(-sample // self.global_batch_size)
-
-    def mark_finished(self, epoch: int) -> None:
-        """Notes that the last batch of `epoch` was yielded; with workers, only the DataLoader knows."""
-        self._finished_epoch = epoch
-
-    @property
-    def current_epoch(self) -> int:
-        """The epoch being read, or, when none is, the one to be read next."""
-        begun = self.next_epoch - 1
-        return begun if begun != self._finished_epoch else self.position()[0]
-
-    def __len__(self) -> int:
-        """Rows that a rank takes in the current epoch, a bag row counting as one; rounded up."""
-        return -(-self.plan.epoch(self.current_epoch).num_samples // self._parallel_rank_world.num_ranks)
+        if batch < self.plan.epoch(epoch).bag_batches:
+            self._attachment.require()
 
     def epoch_order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Returns the sample ids of an epoch, `[global batches, global batch size]`; see `tstdata.order`."""
         self._resume(self._parallel_rank_world, self.next_epoch)
-        shuffle = Shuffle(
-            self.shuffle_algo if self.shuffle else None, self.shuffle_seed, self._rows_per_block()
-        )
         plan, nodes = self.plan.epoch(epoch), int(self.num_canonical_nodes or 1)
-        return epoch_batches(self.samples_per_shard, plan, self.bag_size, nodes, shuffle)
+        return epoch_batches(self.samples_per_shard, plan, self.bag_size, nodes, self._shuffle())
 
     def __iter__(self) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
         """Yields this worker's part of the next epoch, or of what a checkpoint left of it."""
         self.check_attached()
         epoch, _ = self.position()
-        yield from super().__iter__()
-        # Streaming ends the epoch quietly when one of its threads fails, and only fails in the next one.
+        try:
+            yield from super().__iter__()
+        except RuntimeError:
+            if self._failure is None:
+                raise
+        # When one of its threads fails, Streaming may end the epoch quietly and only fail in the next one.
         if self._failure is not None:
             raise RuntimeError(f"{self.stored.where} could not be read: {self._failure}") from self._failure
         self.mark_finished(epoch)
@@ -192,53 +191,23 @@ class StreamingBagDataset(StreamingDataset):
         rows = rows if isinstance(rows, list) else [rows]
         return {"input_ids": np.concatenate([row[COLUMN] for row in rows]).astype(np.int64)}
 
-    def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
-        """Returns where training is, in which order of which dataset.
+    def _loaded_state(self) -> dict[str, Any] | None:
+        """The state that was loaded last, by whatever process of this node."""
+        try:
+            memory = SharedMemory(
+                name=_get_path(self._shm_prefix_int, RESUME), create=False, auto_cleanup=False
+            )
+        except FileNotFoundError:
+            return None
+        state: dict[str, Any] = json.loads(read_shared(memory))
+        return state
 
-        Args:
-            num_samples: Rows that all ranks took in this epoch, a bag row counting as one.
-            from_beginning: Whether they count from the epoch's beginning, or from where it was resumed.
-        """
-        state = super().state_dict(num_samples, from_beginning)
-        # At an epoch's end Composer's count is at 0 of the next one; Streaming would name the one just
-        # finished.
-        moved_on = from_beginning and num_samples == 0 and state["epoch"] == self._finished_epoch
-        if state["epoch"] < 0 or moved_on:
-            state.update(epoch=state["epoch"] + 1, sample_in_epoch=0)
-        return {**state, STATE_KEY: self._identity()}
-
-    def load_state_dict(self, obj: dict[str, Any]) -> None:
-        """Goes to where `obj` says; if that is within a global batch, to its beginning.
-
-        Raises:
-            ValueError: `obj` was not written over this dataset, or not in this order; both values are named.
-        """
-        if isinstance(obj, Mapping) and "num_canonical_nodes" in obj:
-            self.num_canonical_nodes = obj["num_canonical_nodes"]
-        check_state(obj, self._identity())
-        warn_of_overruled(obj, self._given)
-        obj = last_boundary(obj, self.plan)
-        super().load_state_dict(obj)
-        # Streaming takes a state of an epoch before its own count for a stale one.
-        self.next_epoch = obj["epoch"]
-        self._finished_epoch = obj["epoch"] - 1
-
-    def _identity(self) -> dict[str, Any]:
-        """What must not change between a checkpoint and its resumption."""
-        return {
-            "order_version": ORDER_VERSION,
-            "dataset": self.stored.sha256,
-            "seq_len": self.seq_len,
-            "bag_size": self.bag_size,
-            "superposition_batches": self.superposition_batches,
-            "global_batch_size": self.global_batch_size,
-            "drop_last": self.plan.drop_last,
-            "shuffle_algo": self.shuffle_algo if self.shuffle else None,
-            "shuffle_block_size": self._rows_per_block() if self.shuffle else None,
-        }
-
-    def _rows_per_block(self) -> int:
-        return self.block_size or max(4_000_000 // int(self.num_canonical_nodes or 1), 1 << 18)
+    def _forget_a_dead_runs_state(self) -> None:
+        """Streaming gives a killed run's number to the next one, which would go on from that one's state."""
+        if self._unique_rank_world.is_local_leader:
+            with contextlib.suppress(FileNotFoundError):
+                BuiltinSharedMemory(_get_path(self._shm_prefix_int, RESUME)).unlink()
+        barrier()
 
     def _validate_first_hash(self) -> None:
         hashes = self.shards[0].hashes
@@ -246,9 +215,7 @@ class StreamingBagDataset(StreamingDataset):
             self.streams[0].validate_hash = hashes[0]
         else:
             logger.warning(
-                "%s: its index.json has no shard hashes, so a damaged download can't be told from a good "
-                "one.",
-                self.stored.where,
+                "%s: index.json has no shard hashes: damaged downloads can't be told.", self.stored.where
             )
 
 
