@@ -1,18 +1,24 @@
 """Multi-hot cross-entropy (MCE): one vector of logits predicts every token of a bag.
 
+The public functions run the chunked kernels of :mod:`composer_algo.fused`. The `readable_` functions say the
+same in plain torch, hold several ``[N, V]`` tensors, and are what the tests hold the kernels to.
+
 Letters: N positions, S tokens in a bag, D width, V vocabulary.
 """
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from torch.utils.checkpoint import checkpoint
 
 from .fold import INTEGER_DTYPES
+from .fused import accumulation_dtype, linear_multi_hot, logsumexp_and_pick
 
-__all__ = ["linear_multi_hot_cross_entropy", "multi_hot_cross_entropy"]
-
-# Positions whose logits exist at one time in the linear form. At V = 128,256 that is 131 MB in float32.
-CHUNK_POSITIONS = 256
+__all__ = [
+    "linear_multi_hot_cross_entropy",
+    "multi_hot_cross_entropy",
+    "readable_multi_hot_cross_entropy",
+    "readable_sum_to_one_cross_entropy",
+    "sum_to_one_cross_entropy",
+]
 
 
 def multi_hot_cross_entropy(
@@ -20,25 +26,36 @@ def multi_hot_cross_entropy(
     targets: torch.Tensor,
     weights: torch.Tensor | None = None,
     ignore_index: int = -100,
+    *,
+    z_loss: float = 0.0,
 ) -> torch.Tensor:
     """Weighted cross-entropy of each position's logits against every token of its target bag.
 
     The value is Σ w_i·nll over the valid targets / Σ w_i over the valid targets, pooled over all positions;
     with nothing valid it is 0 and its gradients are zeros. Computed in float32 (float64 stays float64).
+    A token that is twice in a bag counts twice. Time and memory do not depend on S; only the gradient of the
+    logits is of size ``[N, V]``.
 
     Args:
         logits: ``[..., V]``, floating point.
         targets: ``[..., S]`` token ids, same leading shape, ``ignore_index`` where there is no target.
         weights: ``[S]``, the weight of each position in the bag (see :func:`bag_weights`); None: uniform.
         ignore_index: the target value that drops out.
+        z_loss: adds z_loss·logsumexp(logits)², each position weighted as its valid targets are together.
 
     Raises:
         ValueError: shapes or dtypes that do not fit, or (on CPU) a target outside ``0..V-1``.
     """
     weights = _check(logits, targets, weights)
     _check_ids(targets, logits.shape[-1], ignore_index)
-    summed, weight = _sums(logits.flatten(0, -2), targets.flatten(0, -2), weights, ignore_index)
-    return summed / torch.where(weight > 0, weight, torch.ones_like(weight))
+    ids_NS, shares_NS = _ids_and_shares(targets, weights, ignore_index)
+    lse_N, picked_NS = logsumexp_and_pick(logits.flatten(0, -2), ids_NS)
+    # where, not a product with 0: an ignored position whose logits are not finite must stay out of the sum.
+    nll_NS = torch.where(shares_NS != 0, lse_N[:, None] - picked_NS, 0) * shares_NS
+    if z_loss == 0:
+        return nll_NS.sum()
+    share_N = shares_NS.sum(-1)
+    return nll_NS.sum() + z_loss * (torch.where(share_N != 0, lse_N, 0).square() * share_N).sum()
 
 
 def linear_multi_hot_cross_entropy(
@@ -47,11 +64,15 @@ def linear_multi_hot_cross_entropy(
     targets: torch.Tensor,
     weights: torch.Tensor | None = None,
     ignore_index: int = -100,
+    *,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
 ) -> torch.Tensor:
     """:func:`multi_hot_cross_entropy` of ``hidden @ weight.T``, without ever holding all ``[N, V]`` logits.
 
-    Logits are made for a few hundred positions at a time and made again in the backward pass: the readable
-    form, which trades one more matrix product for the memory.
+    The gradients of hidden and weight are computed chunk by chunk in the forward pass, if they are needed,
+    and kept until the backward pass. Each product is made in the dtype of the inputs (under autocast, in
+    its dtype), the loss and the sum of the weight's gradient over chunks in float32.
 
     Args:
         hidden: ``[..., D]``, the last hidden states.
@@ -59,9 +80,12 @@ def linear_multi_hot_cross_entropy(
         targets: ``[..., S]``, as in :func:`multi_hot_cross_entropy`.
         weights: as there.
         ignore_index: as there.
+        softcap: logits become softcap·tanh(logits / softcap), as Gemma's ``final_logit_softcapping``.
+        z_loss: as there, of the soft-capped logits.
 
     Raises:
         ValueError: shapes or dtypes that do not fit, or (on CPU) a target outside ``0..V-1``.
+        RuntimeError: it is differentiated twice.
     """
     if weight.ndim != 2 or hidden.shape[-1:] != weight.shape[1:]:
         raise ValueError(
@@ -69,40 +93,110 @@ def linear_multi_hot_cross_entropy(
             "and [V, D] with the same D. Pass the output embedding as it is stored (lm_head.weight), not "
             "transposed."
         )
+    if softcap is not None and softcap <= 0:
+        raise ValueError(
+            f"softcap is {softcap}; it must be positive. Pass softcap=None for logits without a cap."
+        )
     weights = _check(hidden, targets, weights)
     _check_ids(targets, weight.shape[0], ignore_index)
-
-    def chunk_sums(hidden_ND: torch.Tensor, targets_NS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _sums(F.linear(hidden_ND, weight), targets_NS, weights, ignore_index)
-
-    chunks = zip(
-        hidden.flatten(0, -2).split(CHUNK_POSITIONS),
-        targets.flatten(0, -2).split(CHUNK_POSITIONS),
-        strict=True,
+    ids_NS, shares_NS = _ids_and_shares(targets, weights, ignore_index)
+    recording = torch.is_grad_enabled()
+    loss, _, _ = linear_multi_hot(
+        hidden.flatten(0, -2),
+        weight,
+        ids_NS,
+        shares_NS,
+        _product_dtype(hidden, weight),
+        softcap or 0.0,
+        z_loss,
+        recording and hidden.requires_grad,
+        recording and weight.requires_grad,
     )
-    # No randomness inside, so the random state need not be kept for the second forward.
-    parts = [
-        checkpoint(chunk_sums, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks
-    ]
-    summed = torch.stack([part[0] for part in parts]).sum()
-    valid_weight = torch.stack([part[1] for part in parts]).sum()
-    return summed / torch.where(valid_weight > 0, valid_weight, torch.ones_like(valid_weight))
+    return loss
 
 
-def _sums(
-    logits_NV: torch.Tensor, targets_NS: torch.Tensor, weights_S: torch.Tensor, ignore_index: int
+def sum_to_one_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, ignore_index: int = -100
+) -> torch.Tensor:
+    """Return −log of the probability mass on a bag's set of tokens (the paper's MCEAlt), mean over positions.
+
+    logsumexp(z) − logsumexp over the bag's distinct valid tokens of z: it asks that the bag's probabilities
+    sum to one, however they are spread. Positions without a valid target drop out; with none left it is 0 and
+    its gradients are zeros. Shapes, dtypes and memory as in :func:`multi_hot_cross_entropy`.
+
+    Raises:
+        ValueError: as there.
+    """
+    _check(logits, targets, None)
+    _check_ids(targets, logits.shape[-1], ignore_index)
+    targets_NS = targets.flatten(0, -2).sort(dim=-1).values
+    repeated_NS = F.pad(targets_NS[:, 1:] == targets_NS[:, :-1], (1, 0))
+    counts_NS = (targets_NS != ignore_index) & ~repeated_NS
+    valid_N = counts_NS.any(dim=-1)
+    lse_N, picked_NS = logsumexp_and_pick(logits.flatten(0, -2), torch.where(counts_NS, targets_NS, 0).long())
+    bag_NS = torch.where(counts_NS, picked_NS, float("-inf"))
+    # A position without targets would be logsumexp of nothing, whose gradient is nan: it gets zeros to sum.
+    bag_N = torch.where(valid_N[:, None], bag_NS, 0).logsumexp(dim=-1)
+    return torch.where(valid_N, lse_N - bag_N, 0).sum() / valid_N.sum().clamp(min=1)
+
+
+def readable_multi_hot_cross_entropy(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    ignore_index: int = -100,
+    *,
+    z_loss: float = 0.0,
+) -> torch.Tensor:
+    """:func:`multi_hot_cross_entropy` as log_softmax and gather: the reference, differentiable twice."""
+    weights = _check(logits, targets, weights)
+    _check_ids(targets, logits.shape[-1], ignore_index)
+    valid = targets != ignore_index
+    log_probs = F.log_softmax(logits, dim=-1, dtype=weights.dtype)
+    nll = -log_probs.gather(-1, torch.where(valid, targets, 0).long())
+    if z_loss:
+        nll = nll + z_loss * logits.to(weights.dtype).logsumexp(dim=-1, keepdim=True).square()
+    weighted = torch.where(valid, nll * weights, 0).sum()
+    total = torch.where(valid, weights, 0).sum()
+    return weighted / torch.where(total > 0, total, 1)
+
+
+def readable_sum_to_one_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, ignore_index: int = -100
+) -> torch.Tensor:
+    """:func:`sum_to_one_cross_entropy` with the set of tokens laid out over the vocabulary: the reference."""
+    wide = _check(logits, targets, None).dtype
+    _check_ids(targets, logits.shape[-1], ignore_index)
+    vocabulary = torch.arange(logits.shape[-1], device=logits.device)
+    in_bag = (targets[..., None] == vocabulary).any(dim=-2)
+    valid = in_bag.any(dim=-1)
+    log_probs = F.log_softmax(logits[valid], dim=-1, dtype=wide)
+    log_mass = log_probs.masked_fill(~in_bag[valid], float("-inf")).logsumexp(dim=-1)
+    return -log_mass.sum() / valid.sum().clamp(min=1)
+
+
+def _ids_and_shares(
+    targets: torch.Tensor, weights_S: torch.Tensor, ignore_index: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return Σ w_i·nll and Σ w_i over the valid targets, both scalars of the loss dtype."""
-    # log_softmax + gather keeps 3 fp32 [N, V] alive, logsumexp - gather 5 in eager mode (architecture.md).
-    log_probs_NV = F.log_softmax(logits_NV, dim=-1, dtype=weights_S.dtype)
+    """Return int64 ids ``[N, S]`` without ignored values, and each one's share in the mean (0: ignored)."""
+    targets_NS = targets.flatten(0, -2)
     valid_NS = targets_NS != ignore_index
-    nll_NS = -log_probs_NV.gather(-1, torch.where(valid_NS, targets_NS, 0).long())
-    zero = nll_NS.new_zeros(())
-    # where, not a product with 0: an ignored position whose logits are not finite must stay out of the sum.
-    return (
-        torch.where(valid_NS, nll_NS * weights_S, zero).sum(),
-        torch.where(valid_NS, weights_S.expand_as(nll_NS), zero).sum(),
-    )
+    weights_NS = torch.where(valid_NS, weights_S, 0)
+    total = weights_NS.sum()
+    return torch.where(valid_NS, targets_NS, 0).long(), weights_NS / torch.where(total > 0, total, 1)
+
+
+def _product_dtype(hidden: torch.Tensor, weight: torch.Tensor) -> torch.dtype:
+    """Return the dtype in which F.linear would multiply the two."""
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device) and torch.float64 not in (hidden.dtype, weight.dtype):
+        return torch.get_autocast_dtype(device)
+    if hidden.dtype != weight.dtype:
+        raise ValueError(
+            f"hidden is {hidden.dtype} and weight {weight.dtype}; outside autocast they must be the same. "
+            "Cast one of them, or run under torch.autocast."
+        )
+    return hidden.dtype
 
 
 def _check(values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
@@ -122,7 +216,7 @@ def _check(values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | 
             "S is 1. Make them with next_bag_targets(labels, bag_size)."
         )
     bag_size = targets.shape[-1]
-    wide = torch.float64 if values.dtype == torch.float64 else torch.float32
+    wide = accumulation_dtype(values.dtype)
     if weights is None:
         return values.new_full((bag_size,), 1 / bag_size, dtype=wide)
     if weights.shape != (bag_size,) or not weights.is_floating_point():
