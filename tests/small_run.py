@@ -29,8 +29,8 @@ algorithms:
   gradient_clipping: {{clipping_type: norm, clipping_threshold: 1.0}}
 """
 LLAMA = (
-    "model_type: llama, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2, "
-    "max_position_embeddings: 32"
+    "model_type: llama, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, "
+    "num_attention_heads: 2, max_position_embeddings: 32"
 )
 GPT2_WITH_DROPOUT = "model_type: gpt2, n_embd: 16, n_layer: 1, n_head: 2, n_positions: 32, resid_pdrop: 0.1"
 # Values of a metrics line that differ between equal runs.
