@@ -6,7 +6,7 @@ The functional forms import only torch; `TokenSuperposition` loads Composer when
 from typing import TYPE_CHECKING, Any
 
 from .fold import fold_bags, fold_mask, next_bag_targets, next_window_targets, superpose
-from .loss import linear_multi_hot_cross_entropy, multi_hot_cross_entropy
+from .loss import linear_multi_hot_cross_entropy, multi_hot_cross_entropy, sum_to_one_cross_entropy
 from .weights import WEIGHTINGS, bag_weights
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "multi_hot_cross_entropy",
     "next_bag_targets",
     "next_window_targets",
+    "sum_to_one_cross_entropy",
     "superpose",
 ]
 

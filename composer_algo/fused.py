@@ -137,7 +137,8 @@ def linear_multi_hot(
     logits_CV = hidden.new_empty(min(positions, len(hidden)), len(weight))
     for start in range(0, len(hidden), positions):
         part = slice(start, start + positions)
-        hidden_CD = hidden[part]
+        # An ignored position may hold anything, and 0 * nan would reach the gradient of every row of weight.
+        hidden_CD = torch.where(shares_NS[part].any(dim=-1, keepdim=True), hidden[part], 0)
         chunk_CV = torch.mm(hidden_CD, weight.t(), out=logits_CV[: len(hidden_CD)])
         loss += _linear_chunk_(
             chunk_CV, targets_NS[part], shares_NS[part] * scale, softcap, z_loss, hidden_grad or weight_grad
@@ -200,8 +201,8 @@ def _linear_chunk_(
             tanh_CV = torch.tanh(wide_CV / softcap)
             wide_CV = tanh_CV * softcap
         share_C1 = block_shares_CS.sum(-1, keepdim=True)
-        lse_C1 = torch.where(share_C1 != 0, torch.logsumexp(wide_CV, dim=-1, keepdim=True), 0)
-        picked_CS = torch.where(block_shares_CS != 0, wide_CV.gather(-1, block_targets_CS), 0)
+        lse_C1 = torch.logsumexp(wide_CV, dim=-1, keepdim=True)
+        picked_CS = wide_CV.gather(-1, block_targets_CS)
         loss += ((lse_C1 - picked_CS) * block_shares_CS).sum() + z_loss * (lse_C1.square() * share_C1).sum()
         if want_gradient:
             grad_lse_C = (share_C1 * (1 + 2 * z_loss * lse_C1)).squeeze(-1)

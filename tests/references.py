@@ -33,6 +33,7 @@ def bag_weights(weighting: str, bag_size: int) -> list[float]:
         "power_law": lambda i: 1 / i,
         "exponential": lambda i: math.exp(-i),
         "first_token": lambda i: 1 if i == 1 else 0,
+        "fitted": lambda i: 3.63 + 1.35 / i**1.25,
     }[weighting]
     raw = [formula(i) for i in range(1, bag_size + 1)]
     return [value / sum(raw) for value in raw]
