@@ -1,0 +1,106 @@
+"""Laws of several ranks over real bag shards: the same training as one process, up to rounding.
+
+Run as a script this file is one rank: `test_algorithm_distributed.py DATASET CHECKPOINTS`.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import transformers
+from composer.models import HuggingFaceModel
+from composer.utils import FSDP2Config, dist
+from tiny_runs import LLAMA_LIKE, SMALL, train
+
+import tstdata
+from composer_algo import TokenSuperposition
+
+SWITCH, NUM_BATCHES, GLOBAL_BATCH = 2, 4, 4
+PARALLEL = ("ddp", "fsdp2")
+
+
+def run(folder, kind="ddp", **changes):
+    dataset = {
+        "local": str(folder),
+        "shuffle": True,
+        "num_canonical_nodes": 1,
+        "bag_size": 4,
+        "superposition_batches": SWITCH,
+    }
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(**{**SMALL, **LLAMA_LIKE, "vocab_size": 1024})
+    hf_model = transformers.AutoModelForCausalLM.from_config(config)
+    model = HuggingFaceModel(hf_model, tokenizer=None, use_logits=True, metrics=[])
+    loader = tstdata.build_bag_dataloader(dataset, device_batch_size=GLOBAL_BATCH // dist.get_world_size())
+    parallel = {"parallelism_config": {"fsdp": FSDP2Config()}} if kind == "fsdp2" else {}
+    return train(TokenSuperposition(), loader, model=model, num_batches=NUM_BATCHES, **parallel, **changes)
+
+
+def told(done):
+    names = ("loss/train/total", "superposition/mce", "superposition/phase", "time/token")
+    return {
+        **{name: done.logged(name) for name in names},
+        "parameter": type(next(done.trainer.state.model.parameters())).__name__,
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(small_dataset):
+    return told(run(small_dataset))
+
+
+@pytest.fixture(scope="module")
+def ranks(small_dataset, tmp_path_factory):
+    """What two gloo ranks say of their runs, and the folder of the DDP run's checkpoints."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = []
+    for rank in ("0", "1"):
+        env = {
+            **os.environ,
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "NODE_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, __file__, str(small_dataset), str(folder)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=env, **pipes))
+    outputs = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], "".join(err[-3000:] for _, err in outputs)
+    return [json.loads(out.splitlines()[-1]) for out, _ in outputs], folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PARALLEL)
+def test_two_ranks_have_the_losses_of_one_process_in_both_phases(alone, ranks, kind):
+    for rank in ranks[0]:
+        assert rank[kind]["superposition/phase"] == [1] * SWITCH + [2] * (NUM_BATCHES - SWITCH)
+        assert rank[kind]["time/token"] == alone["time/token"]
+        # Ranks sum in another order; ten times what was measured.
+        for name in ("loss/train/total", "superposition/mce"):
+            assert rank[kind][name] == pytest.approx(alone[name], rel=2e-5)
+    assert ranks[0][0][kind]["parameter"] == ("DTensor" if kind == "fsdp2" else "Parameter")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [1, SWITCH, 3])
+def test_checkpoint_of_two_ranks_is_resumed_by_one(alone, ranks, small_dataset, stop):
+    resumed = run(small_dataset, load_path=str(ranks[1] / f"ba{stop}.pt"))
+    assert resumed.losses == pytest.approx(alone["loss/train/total"][stop:], rel=2e-5)
+
+
+if __name__ == "__main__":
+    saving = {"save_folder": sys.argv[2], "save_interval": "1ba", "save_filename": "ba{batch}.pt"}
+    results = {kind: told(run(sys.argv[1], kind, **(saving if kind == "ddp" else {}))) for kind in PARALLEL}
+    print(json.dumps(results))
