@@ -4,6 +4,9 @@ import itertools
 import json
 import logging
 import shutil
+import tempfile
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -361,3 +364,35 @@ def test_shards_without_hashes_are_warned_of(build, tmp_path, caplog):
 def test_compressed_shards_give_the_same_rows(build, tmp_path):
     packed = write_shards(tmp_path / "packed", ROWS, compression="zstd:3")
     assert read(build(remote=str(packed)), 2) == read(build(), 2)
+
+
+def test_the_state_that_a_killed_run_left_in_shared_memory_is_not_gone_on_from(build):
+    """Streaming hands out the first number whose memory is free, whatever else is left under it."""
+    build()
+    killed = build()
+    name = f"{killed._shm_prefix_int:06}_resume"
+    state = {**killed.state_dict(0, True), "epoch": 0, "sample_in_epoch": 8}
+    killed.close()
+    leftover = SharedMemory(name, create=True, size=4096)
+    leftover.buf[: len(json.dumps(state)) + 1] = json.dumps(state).encode() + b"\0"
+    leftover.close()
+    fresh = build()
+    assert f"{fresh._shm_prefix_int:06}_resume" == name
+    assert fresh.position() == (0, 0)
+    assert len(read(fresh)[0]) == 24
+
+
+def test_a_closed_dataset_leaves_nothing_in_shared_memory(build):
+    dataset = build()
+    dataset.load_state_dict(dataset.state_dict(0, True))
+    read(dataset)
+    number = f"{dataset._shm_prefix_int:06}_"
+    folders = [Path("/dev/shm"), Path(tempfile.gettempdir())]
+
+    def left() -> list[str]:
+        return [path.name for folder in folders if folder.exists() for path in folder.glob(f"{number}*")]
+
+    assert any("filelock" in name for name in left())
+    dataset.close()
+    assert left() == []
+    dataset.close()

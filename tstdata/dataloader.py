@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from composer.core import DataSpec
 from torch.utils.data import DataLoader
 
 from .dataset import StreamingBagDataset
+
+if TYPE_CHECKING:
+    from composer.core import DataSpec
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ def build_bag_dataloader(
     num_workers: int = 0,
     drop_last: bool = True,
     **dataloader_kwargs: Any,
-) -> DataSpec:
+) -> "DataSpec":
     """Builds the loader of a run; LLM Foundry calls it with the same arguments, by name `bag_shards`.
 
     Batches are `{"input_ids", "labels"}`, int64 `[device_batch_size, bag_size * seq_len]` in phase (i), else
@@ -114,6 +116,8 @@ def build_bag_dataloader(
     Raises:
         ValueError: An argument is out of its range or contradicts another one.
     """
+    from composer.core import DataSpec
+
     for name in _REFUSED:
         if dataloader_kwargs.get(name) is not None:
             raise ValueError(
