@@ -1,8 +1,11 @@
 """The re-initialisation control: both ends are drawn anew at the switch, and nothing else changes."""
 
+import socket
+
 import pytest
 import torch
 from composer import Callback
+from draw_ranks import draw_on_a_rank
 from tiny_runs import BAG_SIZE, BagRows, make_model, train
 
 from composer_algo import TokenSuperposition
@@ -75,3 +78,16 @@ def test_a_resumed_run_draws_the_same_and_only_once(resumed_at, tmp_path):
 def test_without_superposition_there_is_no_switch_to_act_at():
     with pytest.raises(ValueError, match="TokenSuperposition, and the run has none"):
         train([ReinitialiseEmbeddings()], BagRows(STEPS, 0), num_batches=STEPS)
+
+
+def test_ranks_draw_alike_whether_the_weight_is_sharded_or_not():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with torch.multiprocessing.get_context("spawn").Manager() as manager:
+        results = manager.dict()
+        torch.multiprocessing.spawn(draw_on_a_rank, (port, results), nprocs=2)
+        (first, alone), *rest = (results[rank] for rank in range(2))
+    assert first.unique().numel() == 21
+    assert torch.equal(first, alone)
+    assert all(torch.equal(first, weight) for pair in rest for weight in pair)

@@ -30,7 +30,7 @@ def test_output_only_reads_no_more_than_its_baseline():
 
 
 def test_the_planned_switch_is_the_batch_the_algorithm_switches_at():
-    for ratio in ("0", "0.3", "0.25", "0.333", "1e-3", "0.9999", "1"):
+    for ratio in ("0", "0.3", "0.25", "0.333", "0.5", "0.55", "1e-3", "0.9999", "1"):
         for steps in (1, 7, 20000, 49983):
             assert switch_batch_of(ratio, steps) == switch_batch(f"{ratio}dur", RunLength(f"{steps}ba"))
 

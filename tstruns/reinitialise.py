@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from composer.core import Algorithm, Event, State
 from composer.loggers import Logger
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from composer_algo import TokenSuperposition
+
+from .draw import draw_anew
 
 __all__ = ["ReinitialiseEmbeddings"]
 
@@ -53,16 +54,6 @@ class ReinitialiseEmbeddings(Algorithm):
         schedule = self._superposition(state).schedule
         assert schedule is not None, "TokenSuperposition settles its schedule at FIT_START"
         return schedule.switch_batch
-
-
-@torch.no_grad()
-def draw_anew(weight: torch.Tensor, std: float, generator: torch.Generator) -> None:
-    """Fill a weight, sharded or not, from a normal distribution of mean 0, alike on every rank."""
-    drawn = torch.empty(weight.shape, dtype=torch.float32).normal_(0.0, std, generator=generator)
-    drawn = drawn.to(weight.device, weight.dtype)
-    if isinstance(weight, DTensor):
-        drawn = distribute_tensor(drawn, weight.device_mesh, weight.placements)
-    weight.copy_(drawn)
 
 
 def _end_weights(model: Any) -> list[torch.Tensor]:
