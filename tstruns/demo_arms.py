@@ -72,7 +72,7 @@ class _Arm:
 
 
 def train_arms(out: Path, settings: DemoSettings, command: Sequence[str]) -> None:
-    """Runs both arms to their end.
+    """Runs the arms that are not finished yet to their end.
 
     Raises:
         ValueError: One failed; what it printed is in the message.
@@ -80,7 +80,8 @@ def train_arms(out: Path, settings: DemoSettings, command: Sequence[str]) -> Non
     arms: list[_Arm] = []
     is_terminal = sys.stderr.isatty()
     try:
-        arms += [_Arm(name, out, settings, command) for name in ARMS]
+        unfinished = [name for name in ARMS if RunDirectory(out / name).summary() is None]
+        arms += [_Arm(name, out, settings, command) for name in unfinished]
         with tqdm(
             total=len(arms) * settings.steps,
             unit="step",
