@@ -66,10 +66,12 @@ def _limits(
     tokens = size.steps * size.step_tokens
     per_param = tokens / shape.total_params
     least = min(row.equivalent_tokens / TOTAL_PARAMS[row.params] for row in main_results())
+    ratios = (shape.total_params / sweep.total_params, tokens / sweep.equivalent_tokens)
+    scale = "Same" if all(0.9 < ratio < 1.1 for ratio in ratios) else "Other"
     found = [
         "Other data: the sweep read DCLM in Llama-3 tokens; its loss is the training loss at the last step, "
         "of one run a point, with no spread over seeds given.",
-        f"Other scale: {sweep.total_params / 1e6:,.0f}M parameters at {sweep.equivalent_tokens / 1e9:,.0f} B "
+        f"{scale} scale: {sweep.total_params / 1e6:,.0f}M parameters at {sweep.equivalent_tokens / 1e9:,.0f} B "
         f"equivalent tokens ({sweep.equivalent_tokens / sweep.total_params:,.0f} a parameter); this run: "
         f"{shape.total_params / 1e6:,.4g}M at {tokens / 1e9:,.3g} B ({per_param:,.3g} a parameter).",
     ]
