@@ -8,6 +8,8 @@ and ``[N, S]`` tensors. They are registered operators, not bare autograd Functio
 one node (fullgraph, any shape) instead of unrolling the loop over chunks.
 """
 
+import math
+
 import torch
 
 __all__ = ["linear_multi_hot", "logsumexp_and_pick"]
@@ -20,7 +22,8 @@ DEVICE_CHUNK_ELEMENTS = 2**26
 # Logits that exist at one time in the linear form: 268 MB in float32. With fewer positions in a chunk, adding
 # to the weight's gradient (V x D read and written once a chunk) would weigh against its matrix product.
 LINEAR_CHUNK_ELEMENTS = 2**26
-# ... and never more than this share of the positions, so that a small N does not become one chunk.
+# ... and there are at least so many chunks, so that a small N is no exception to what memory is promised.
+MIN_CHUNKS = 8
 LINEAR_MIN_CHUNKS = 4
 # Rows of the weight's gradient made at one time when it is accumulated wider than it is computed.
 VOCABULARY_BLOCK = 2048
@@ -112,9 +115,8 @@ def linear_multi_hot(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return Σ share · nll (+ z-loss) of ``hidden @ weight.T``, and the gradients of hidden and weight.
 
-    One pass: a chunk's logits become, in their own memory, the gradient of the logits, from which both
-    gradients are taken at once, so nothing is computed twice. The gradients are outputs only in order to be
-    kept for the backward pass; empty where not asked for.
+    One pass: a chunk's logits become, in their own memory, their gradient, from which both others are taken.
+    The gradients are outputs only to be kept for the backward pass; empty where not asked for.
 
     Args:
         hidden_ND: the hidden states.
@@ -133,7 +135,7 @@ def linear_multi_hot(
     loss = shares_NS.new_zeros(())
     grad_ND = hidden.new_empty(hidden.shape if hidden_grad else (0,), dtype=_kept_dtype(hidden_ND))
     grad_VD = weight.new_zeros(weight.shape if weight_grad else (0,), dtype=shares_NS.dtype)
-    positions = max(1, min(-(-len(hidden) // LINEAR_MIN_CHUNKS), LINEAR_CHUNK_ELEMENTS // len(weight)))
+    positions = _chunk_length(len(hidden), len(weight), LINEAR_CHUNK_ELEMENTS, LINEAR_MIN_CHUNKS)
     logits_CV = hidden.new_empty(min(positions, len(hidden)), len(weight))
     for start in range(0, len(hidden), positions):
         part = slice(start, start + positions)
@@ -237,7 +239,11 @@ def _add_product_(sum_VD: torch.Tensor, grad_CV: torch.Tensor, hidden_CD: torch.
 
 def _positions_at_once(logits_NV: torch.Tensor) -> int:
     elements = CPU_CHUNK_ELEMENTS if logits_NV.device.type == "cpu" else DEVICE_CHUNK_ELEMENTS
-    return max(1, elements // logits_NV.shape[-1])
+    return _chunk_length(*logits_NV.shape, elements, MIN_CHUNKS)
+
+
+def _chunk_length(num_positions: int, vocab_size: int, elements: int, min_chunks: int) -> int:
+    return max(1, min(math.ceil(num_positions / min_chunks), elements // vocab_size))
 
 
 def _kept_dtype(values: torch.Tensor) -> torch.dtype:
