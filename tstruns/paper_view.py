@@ -71,8 +71,8 @@ def _limits(
     found = [
         "Other data: the sweep read DCLM in Llama-3 tokens; its loss is the training loss at the last step, "
         "of one run a point, with no spread over seeds given.",
-        f"{scale} scale: {sweep.total_params / 1e6:,.0f}M parameters at {sweep.equivalent_tokens / 1e9:,.0f} B "
-        f"equivalent tokens ({sweep.equivalent_tokens / sweep.total_params:,.0f} a parameter); this run: "
+        f"{scale} scale: {sweep.total_params / 1e6:,.0f}M parameters at {sweep.equivalent_tokens / 1e9:,.0f} "
+        f"B equivalent tokens ({sweep.equivalent_tokens / sweep.total_params:,.0f} a parameter); this run: "
         f"{shape.total_params / 1e6:,.4g}M at {tokens / 1e9:,.3g} B ({per_param:,.3g} a parameter).",
     ]
     if per_param < least:

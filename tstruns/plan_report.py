@@ -68,7 +68,7 @@ def _dataset(plan: Plan, need: DataNeed) -> Iterator[str]:
     else:
         yield f"  NOT enough without repeats: {need.epochs} epochs, {need.reads:.2f} times its rows"
         if need.superposition_epochs > 1:
-            yield f"  the superposition phase alone goes through it {need.superposition_epochs} times"
+            yield f"  the superposition phase alone takes {need.superposition_epochs} of them"
 
 
 def _costs(plan: Plan) -> Iterator[str]:
@@ -79,7 +79,7 @@ def _costs(plan: Plan) -> Iterator[str]:
     if plan.size.growth > 1:
         yield f"       (averaging the bags adds {cost.averaging_share:.2g} of that in additions, not counted)"
     yield (
-        f"       total {cost.total_flops:.4e} = {cost.gpu_hours:,.1f} {cost.gpu}-hours at "
+        f"       total {cost.total_flops:.4e} = {_hours(cost.gpu_hours)} {cost.gpu}-hours at "
         f"{cost.utilisation:.0%} of its {cost.peak_bf16_flops / 1e12:,.4g} TFLOP/s in dense bf16"
     )
 
@@ -124,6 +124,10 @@ def _paper(plan: Plan) -> Iterator[str]:
 def _point(point: Measured) -> str:
     place = f"s = {point.bag_size}, r = {point.superposition_ratio:.1f}"
     return f"{place}: final loss {point.final_loss:.4f}, {point.difference:+.4f}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
 def _billions(tokens: int) -> str:
