@@ -49,7 +49,9 @@ def test_lock_satisfies_every_declared_dependency():
     declared = [*project["dependencies"], *project["optional-dependencies"]["train"]]
     declared += project["optional-dependencies"]["dev"]
     pinned: dict[str, list[str]] = {}
-    for name, version in re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.M):
+    for name, version in re.findall(
+        r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.M
+    ):
         pinned.setdefault(name.lower(), []).append(version)
     for requirement in map(Requirement, declared):
         versions = pinned[requirement.name.lower()]
