@@ -76,6 +76,14 @@ def test_tracing_reads_only_the_groups_it_needs_and_misses_none(small_dataset, t
             )
 
 
+def test_a_document_is_traced_by_its_own_tokens_and_no_others(small_dataset):
+    card = tstdata.DatasetCard.load(small_dataset)
+    for record in pq.read_table(small_dataset / "documents").to_pylist():
+        first, stop = record["first_token"], record["first_token"] + record["num_tokens"]
+        (only,) = trace(small_dataset, card, first, stop)
+        assert (only.first_token, only.num_tokens) == (first, stop - first)
+
+
 def test_the_card_is_printed_with_and_without_a_row(small_dataset, capsys):
     card = tstdata.DatasetCard.load(small_dataset)
     assert ask(capsys, small_dataset) == {"card": card.model_dump(mode="json")}

@@ -1,12 +1,15 @@
 """An interrupted preparation leaves nothing that looks finished, and goes on to the same bytes."""
 
+import functools
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -104,9 +107,25 @@ def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenize
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "8")).wait() != 0
     kept = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.json")}
     assert len(kept) == 2
-    # Dies at the first commit, which is of the third task.
-    assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "1")).wait() != 0
-    assert {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.json")} == kept
+    # A task is three commits: this dies in the one after the first task that it runs.
+    assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "4")).wait() != 0
+    found = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.json")}
+    assert len(found) == 3
+    assert found | kept == found
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_worker_ends_when_its_input_ends(busy):
+    command = [sys.executable, "-m", "tstdata.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
+        if busy:
+            encoder = SimpleNamespace(build=functools.partial(time.sleep, 600))
+            worker.stdin.write(pickle.dumps((None, encoder)) + pickle.dumps("a task"))
+        worker.stdin.close()
+        try:
+            assert worker.wait(timeout=60) == 0
+        finally:
+            worker.kill()
 
 
 def test_a_segment_that_is_not_whole_is_made_again(tmp_path, corpus, tokenizer_dir, small_dataset):

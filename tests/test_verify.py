@@ -7,13 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 from conftest import SMALL_SEQ_LEN
 from tst_tools import cli
 
 import tstdata
 from tstdata.card import DatasetCard, sha256_of
 from tstdata.commit import file_sha256
-from tstdata.shard_reading import layout_of, read_rows, rows_of_shard
+from tstdata.shard_reading import layout_of, read_index, read_rows, rows_of_shard
 from tstdata.shards import write_index, write_shard
 
 
@@ -177,6 +178,42 @@ def test_rows_of_two_shards_in_the_wrong_order_are_found(small_dataset, tmp_path
     assert bad_files(dataset) == {"shard.00000.mds", "shard.00001.mds"}
 
 
+def test_a_header_that_is_not_the_rows_is_found_with_every_hash_right(small_dataset, tmp_path):
+    dataset = Path(shutil.copytree(small_dataset, tmp_path / "bags"))
+    raw = bytearray((dataset / "shard.00002.mds").read_bytes())
+    raw[8] ^= 4
+    store(dataset, 2, "raw_data", bytes(raw))
+    assert whats(dataset) == (
+        "shard.00002.mds: its header (number of rows, offsets, column) is not what the card says"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data + b"more", "bytes follow its zstd stream"),
+        (lambda data: data[:-3], "its zstd stream is cut off"),
+        (lambda data: b"none" + data, "its zstd stream is broken"),
+    ],
+)
+def test_a_zstd_stream_that_is_not_whole_is_found_with_every_hash_right(compressed, tmp_path, change, words):
+    dataset = Path(shutil.copytree(compressed, tmp_path / "bags"))
+    store(dataset, 2, "zip_data", change((dataset / "shard.00002.mds.zstd").read_bytes()))
+    assert whats(dataset).startswith(f"shard.00002.mds.zstd: {words}")
+
+
+def store(dataset: Path, shard: int, kind: str, data: bytes) -> None:
+    """Puts other bytes in a shard's place, and corrects the index and the card."""
+    entries = read_index(dataset)
+    entry = entries[shard][kind]
+    (dataset / entry["basename"]).write_bytes(data)
+    entry |= {"bytes": len(data), "hashes": {"xxh64": xxhash.xxh64(data).hexdigest()}}
+    write_index(dataset, entries)
+    card = DatasetCard.load(dataset)
+    files = {**card.files, "index.json": file_sha256(dataset / "index.json")}
+    card.model_copy(update={"files": files}).save(dataset)
+
+
 DOCUMENT_CHANGES = {
     "a document does not begin where": lambda t: column_changed(
         t, "first_token", lambda v: np.add.at(v, 3, 1)
@@ -218,6 +255,13 @@ def test_a_card_that_contradicts_the_dataset_is_found(small_dataset, tmp_path, c
     card = DatasetCard.load(dataset)
     card.model_copy(update=change(card)).save(dataset)
     assert words in whats(dataset)
+
+
+def test_a_card_that_was_edited_does_not_load(dataset):
+    path = dataset / "dataset.json"
+    path.write_bytes(path.read_bytes().replace(b'"num_rows": 4703', b'"num_rows": 4702'))
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        DatasetCard.load(dataset)
 
 
 @pytest.mark.parametrize(

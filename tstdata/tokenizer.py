@@ -1,6 +1,7 @@
 """Tokenizers: loading one from its files, finding its end-of-text, and telling whether two are the same."""
 
 import hashlib
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -188,18 +189,19 @@ def _content(token: Any) -> str | None:
 
 def _add_config_tokens(backend: Tokenizer, config: Mapping[str, Any]) -> None:
     """Adds the tokens that only the config lists, in transformers' order: ids agree with AutoTokenizer's."""
-    decoder = config.get("added_tokens_decoder", {})
+    listed = sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0]))
+    tokens = [AddedToken(**{k: v for k, v in fields.items() if k != "__type"}) for _, fields in listed]
     named = [_content(config.get(name)) for name in _NAMED_TOKENS]
     named += [_content(token) for token in config.get("additional_special_tokens", [])]
-    special = {name for name in named if name}
-    for _, fields in sorted(decoder.items(), key=lambda item: int(item[0])):
-        token = AddedToken(**{key: value for key, value in fields.items() if key != "__type"})
-        if token.special or token.content in special:
-            backend.add_special_tokens([token])
-        else:
-            backend.add_tokens([token])
-    # A token that the vocabulary has already keeps its id: it is only marked as special.
-    backend.add_special_tokens([name for name in named if name])
+    special = {name for name in named if name} | {token.content for token in tokens if token.special}
+    have = {token.content for token in [*backend.get_added_tokens_decoder().values(), *tokens]}
+    missing = [name for name in dict.fromkeys(named) if name and name not in have]
+    tokens += [AddedToken(name, normalized=False, special=True) for name in missing]
+    # In runs, because every call builds the tokenizer's search tree anew: Gemma 3 lists 6,400 tokens.
+    for is_special, run in itertools.groupby(tokens, key=lambda token: token.content in special):
+        (backend.add_special_tokens if is_special else backend.add_tokens)(list(run))
+    # A token that was there already keeps its id: it is only marked as special.
+    backend.add_special_tokens(sorted(special))
 
 
 def _encode_as_text(backend: Tokenizer) -> None:
