@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from small_run import GPT2_WITH_DROPOUT, LLAMA, metrics_without_times, run, write_run
+from tokenizers import Tokenizer
 from tst_tools import cli
 
 from tstruns import RunDirectory
 
 pytestmark = [
     pytest.mark.slow,
-    # Composer's own, none of it about these runs.
-    pytest.mark.filterwarnings("ignore:.*torch.cuda.amp.GradScaler.*:FutureWarning"),
+    # Streaming leaves the closing of a shard it has checked to the garbage collector.
+    pytest.mark.filterwarnings(r"ignore:unclosed file .*\.mds:ResourceWarning"),
 ]
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -132,6 +133,26 @@ def test_two_gloo_ranks_have_the_losses_of_one(small_dataset, finished, tmp_path
     for first, second in zip(one, two, strict=True):
         assert second == pytest.approx(first, rel=1e-4), (first, second)
     assert RunDirectory(tmp_path / "two").summary()["num_ranks"] == 2
+
+
+def test_remote_shards_train_alike_and_bring_their_tokenizer(small_dataset, finished, tmp_path):
+    cache = tmp_path / "cache"
+    data = (f"train_loader.dataset.remote={small_dataset}", f"train_loader.dataset.local={cache}")
+    run(write_run(tmp_path, small_dataset), *data)
+    assert metrics_without_times(tmp_path / "run") == metrics_without_times(finished.parent / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "latest-rank0.pt"
+    state = torch.load(checkpoint, weights_only=False)["state"]["integrations"]["huggingface"]
+    assert "tokenizer.json" in state["tokenizer"]
+
+
+def test_another_tokenizer_than_the_data_s_is_refused(small_dataset, tmp_path, tokenizer_dir):
+    other = tmp_path / "other"
+    other.mkdir()
+    changed = Tokenizer.from_file(str(tokenizer_dir / "tokenizer.json"))
+    changed.add_tokens(["one more"])
+    changed.save(str(other / "tokenizer.json"))
+    with pytest.raises(ValueError, match="the tokenizer is unlike the dataset's"):
+        run(write_run(tmp_path, small_dataset), f"tokenizer.name={other}")
 
 
 def test_weights_depend_on_the_seed_and_not_on_the_loaders(small_dataset, tmp_path):

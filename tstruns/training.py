@@ -80,7 +80,7 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
 
     train_data = build_loader(config.train_loader, config.global_train_batch_size // dist.get_world_size())
     dataset = train_data.dataloader.dataset
-    tokenizer = load_tokenizer(config, dataset.card)
+    tokenizer = load_tokenizer(config, dataset)
     # Just before the weights are drawn: they depend on the seed alone, whatever the loaders drew.
     reproducibility.seed_all(config.seed)
     model = build_model(config.model, dataset.card, tokenizer)
