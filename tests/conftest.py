@@ -1,6 +1,7 @@
 """Shared fixtures: a small tokenizer trained on Python's own source text, a small corpus, a small dataset."""
 
 import gzip
+import shutil
 import sysconfig
 from pathlib import Path
 
@@ -91,3 +92,23 @@ def small_dataset(
     out = tmp_path_factory.mktemp("dataset") / "bags"
     tstdata.prepare(corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN, size_limit=70_000)
     return out
+
+
+@pytest.fixture(scope="session")
+def compressed_dataset(
+    corpus: tuple[Path, list[str]], tokenizer_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same rows in zstd shards. Read only: Streaming would decompress into it."""
+    out = tmp_path_factory.mktemp("compressed") / "bags"
+    tstdata.prepare(corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN, size_limit=70_000, compression="zstd")
+    return out
+
+
+@pytest.fixture(params=["plain", "zstd"])
+def dataset_copy(
+    request: pytest.FixtureRequest, small_dataset: Path, compressed_dataset: Path, tmp_path: Path
+) -> Path:
+    """A copy of either dataset, which a test may damage."""
+    return Path(
+        shutil.copytree(small_dataset if request.param == "plain" else compressed_dataset, tmp_path / "bags")
+    )
