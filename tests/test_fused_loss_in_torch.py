@@ -91,15 +91,36 @@ def test_softcap_that_is_not_positive_is_refused():
         )
 
 
-def test_float16_gradients_survive_under_a_loss_scale():
-    """A softmax's tail times 1/N is below float16's range; times the usual loss scale it is not."""
-    targets, _ = targets_of(400, 2000, 4)
-    leaves = leaves_of("linear", 400, 2000, 16, dtype=torch.float16)
+def test_float16_gradients_of_unlikely_tokens_survive():
+    """A softmax's tail times 1/N is below float16's range; under a loss scale, as in training, it is not."""
+    N, V = 2000, 4000
+    targets = torch.zeros(N, 1, dtype=torch.int64)
+    leaves = [
+        leaf.detach().mul(0.01).requires_grad_() for leaf in leaves_of("linear", N, V, dtype=torch.half)
+    ]
     fast, _ = forms_of("linear", targets)
-    gradients = value_and_gradients(lambda *x: 2.0**14 * fast(*x), leaves)[1:]
-    exact = value_and_gradients(fast, [leaf.detach().double().requires_grad_() for leaf in leaves])[1:]
-    for ours, truth in zip(gradients, exact, strict=True):
-        assert (ours.double() / 2**14 - truth).norm() <= 0.005 * truth.norm()
+    head = value_and_gradients(lambda *x: 2.0**14 * fast(*x), leaves)[2]
+    exact = value_and_gradients(fast, [leaf.detach().double().requires_grad_() for leaf in leaves])[2]
+    assert (head[1:].double() / 2**14 - exact[1:]).norm() <= 0.005 * exact[1:].norm()
+
+
+def test_error_of_the_heads_gradient_does_not_grow_with_the_number_of_chunks(monkeypatch):
+    targets, _ = targets_of(400, 50, 4)
+    leaves = leaves_of("linear", 400, 50, dtype=torch.bfloat16)
+    fast, _ = forms_of("linear", targets)
+    exact = value_and_gradients(fast, [leaf.detach().double().requires_grad_() for leaf in leaves])[2]
+    monkeypatch.setattr(fused, "LINEAR_CHUNK_ELEMENTS", 1)
+    head = value_and_gradients(fast, leaves)[2]
+    assert (head.double() - exact).norm() <= torch.finfo(torch.bfloat16).eps * exact.norm()
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_anomaly_detection_finds_no_nan_behind_a_bag_without_targets(loss):
+    targets, _ = targets_of(12, 23, 4)
+    targets[3] = -100
+    with torch.autograd.detect_anomaly():
+        value_and_gradients(forms_of(loss, targets)[0], leaves_of(loss, 12, 23))
 
 
 @pytest.mark.parametrize("wanted", [(True, False), (False, True), (False, False)])
