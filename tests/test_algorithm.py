@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from composer.loggers import LoggerDestination
 from tiny_runs import (
     BAG_SIZE,
     FAMILIES,
@@ -235,6 +236,33 @@ def test_losses_of_the_run_are_those_of_a_loop_written_by_hand():
         optimizer.step()
         losses.append(loss.item())
     assert run.losses == pytest.approx(losses, rel=2e-5)
+
+
+def test_output_only_attaches_to_bag_data_as_ordinary_rows():
+    data = BagRows(4, 0)
+    run = train(TokenSuperposition(3, "2ba", mode="output_only"), data, num_batches=4)
+    assert data.attached is not None
+    assert (data.attached["bag_size"], data.attached["superposition_batches"]) == (BAG_SIZE, 0)
+    assert run.logged("superposition/bag_size") == [3, 3, 1, 1]
+    assert run.losses[2:] != train(None, data, num_batches=4).losses[2:]
+
+
+class Steps(LoggerDestination):
+    """Which step each metric was logged for."""
+
+    def __init__(self):
+        self.steps = {}
+
+    def log_metrics(self, metrics, step=None):
+        for name in metrics:
+            self.steps.setdefault(name, []).append(step)
+
+
+def test_multi_hot_loss_is_logged_for_the_step_it_belongs_to():
+    logger = Steps()
+    train(TokenSuperposition(), BagRows(4, SWITCH), num_batches=4, loggers=[logger])
+    assert logger.steps["superposition/mce"] == logger.steps["loss/train/total"][:SWITCH] == [0, 1, 2]
+    assert logger.steps["superposition/phase"] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("data", [BagRows(4, 0), Rows(4)], ids=["bag data", "ordinary data"])

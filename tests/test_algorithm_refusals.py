@@ -9,6 +9,7 @@ from composer.core import Time
 from composer.models import ComposerClassifier, HuggingFaceModel
 from tiny_runs import BAG_SIZE, SEQ_LEN, VOCABULARY, BagRows, Rows, load, make_hf_model, make_model, train
 
+import tstdata
 from composer_algo import TokenSuperposition
 from composer_algo.adapter import adapter_for
 
@@ -145,6 +146,24 @@ def without_labels(rows: list[torch.Tensor]) -> Mapping[str, torch.Tensor]:
 def test_batches_without_labels_are_refused():
     data = load(BagRows(4, SWITCH), collate_fn=without_labels)
     refused("also needs the tensor labels", TokenSuperposition(), data)
+
+
+@pytest.fixture
+def shards(small_dataset):
+    dataset = {"local": str(small_dataset), "bag_size": BAG_SIZE, "superposition_batches": SWITCH}
+    return tstdata.build_bag_dataloader(dataset, device_batch_size=4)
+
+
+def test_bag_shards_of_a_larger_vocabulary_are_refused_when_training_starts(shards):
+    refused("1024.*61|61.*1024", TokenSuperposition(), shards)
+
+
+def test_tokenizer_unlike_the_shards_card_is_refused_when_training_starts(shards, tokenizer_dir):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_dir)
+    tokenizer.add_tokens(["<|another|>"])
+    model = wrap(make_hf_model(vocab_size=len(tokenizer)))
+    model.tokenizer = tokenizer
+    refused("tokenizer", TokenSuperposition(), shards, model=model)
 
 
 # --- what is only warned of --------------------------------------------------------------------------------

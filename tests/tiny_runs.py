@@ -153,7 +153,7 @@ def train(
         train_dataloader=load(data) if isinstance(data, Dataset) else data,
         optimizers=torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.95)),
         algorithms=algorithm,
-        loggers=[logger],
+        loggers=[logger, *changes.pop("loggers", [])],
         **{
             "max_duration": f"{num_batches}ba",
             "seed": 17,
