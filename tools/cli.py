@@ -1,4 +1,4 @@
-"""The `tst` command: picks the command's module, imports only that one, and prints user errors as messages."""
+"""The `tst` command: picks the command's module, imports only that one, prints user errors as messages."""
 
 import difflib
 import importlib
@@ -38,6 +38,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         return int(importlib.import_module(f".{name}", __package__).main(rest))
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `| head`. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError) as error:
         if os.environ.get("TST_TRACEBACK"):
             raise
