@@ -43,8 +43,9 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Rewrites the lock: every pinned package with its hashes, and no registry address.
-lock: env
+# Rewrites the lock: every pinned package with its hashes, and no registry address. No `env`: a changed
+# pyproject.toml has made it stale, and it is the new lock that it must be rebuilt from.
+lock:
 	$(BIN)/uv pip compile --universal --python-version 3.10 --extra train --extra dev --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock pyproject.toml
 
