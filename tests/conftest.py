@@ -3,8 +3,10 @@
 import gzip
 import shutil
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
+import object_stores
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -112,3 +114,37 @@ def dataset_copy(
     return Path(
         shutil.copytree(small_dataset if request.param == "plain" else compressed_dataset, tmp_path / "bags")
     )
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object_stores.ObjectStore]:
+    """SeaweedFS, for the whole session; use `object_store`, which also sets the environment."""
+    with object_stores.seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object_stores.ObjectStore]:
+    """Moto's server, for the whole session; use `second_object_store`, which also sets the environment."""
+    with object_stores.moto(tmp_path_factory.mktemp("moto")) as store:
+        yield store
+
+
+@pytest.fixture
+def object_store(
+    seaweedfs_server: object_stores.ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> object_stores.ObjectStore:
+    """A real S3 store, and the environment that SDKs find it by. Tests share it: each takes a prefix."""
+    for name, value in seaweedfs_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return seaweedfs_server
+
+
+@pytest.fixture
+def second_object_store(
+    moto_server: object_stores.ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> object_stores.ObjectStore:
+    """Another server's S3, against the first one's habits."""
+    for name, value in moto_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return moto_server
