@@ -16,11 +16,8 @@ from tst_tools import cli
 
 from tstruns import RunDirectory
 
-pytestmark = [
-    pytest.mark.slow,
-    # Streaming leaves the closing of a shard it has checked to the garbage collector.
-    pytest.mark.filterwarnings(r"ignore:unclosed file .*\.mds:ResourceWarning"),
-]
+# Streaming leaves the closing of a shard it has checked to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(r"ignore:unclosed file .*\.mds:ResourceWarning")
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -133,6 +130,15 @@ def test_two_gloo_ranks_have_the_losses_of_one(small_dataset, finished, tmp_path
     for first, second in zip(one, two, strict=True):
         assert second == pytest.approx(first, rel=1e-4), (first, second)
     assert RunDirectory(tmp_path / "two").summary()["num_ranks"] == 2
+
+
+@pytest.mark.parametrize("on_tokens", ["false", "true"])
+def test_microbatches_give_the_losses_of_the_whole_batch(on_tokens, small_dataset, finished, tmp_path):
+    accumulate = f"accumulate_train_batch_on_tokens={on_tokens}"
+    run(write_run(tmp_path, small_dataset), "device_train_microbatch_size=1", accumulate)
+    whole, parts = metrics_without_times(finished.parent / "run"), metrics_without_times(tmp_path / "run")
+    for first, second in zip(whole, parts, strict=True):
+        assert second == pytest.approx(first, rel=1e-5)
 
 
 def test_remote_shards_train_alike_and_bring_their_tokenizer(small_dataset, finished, tmp_path):

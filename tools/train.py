@@ -12,6 +12,7 @@ Prints the run's summary as JSON; progress goes to stderr.
 
 import argparse
 import json
+import os
 import sys
 
 
@@ -29,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     config = read_config(args.config, args.overrides)
     before = RunDirectory(config.run_dir).summary()
     summary = train(config)
-    if before == summary:
-        print(f"{config.run_dir} is finished already: nothing to do", file=sys.stderr)
-    print(json.dumps(summary, indent=2))
+    if int(os.environ.get("RANK", "0")) == 0:
+        if before == summary:
+            print(f"{config.run_dir} is finished already: nothing to do", file=sys.stderr)
+        print(json.dumps(summary, indent=2))
     return 0
