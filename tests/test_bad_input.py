@@ -80,7 +80,8 @@ def test_bad_input_after_finished_tasks_keeps_them_but_looks_unfinished(
     with pytest.raises(ValueError, match=r"9\.jsonl line 1"):
         tstdata.prepare(f"{tmp_path}/*.jsonl", tmp_path / "out", tokenizer_dir, 2, workers=workers)
     assert os.listdir(tmp_path / "out") == [".prepare"]
-    assert len(list((tmp_path / "out").glob(".prepare/task-*.json"))) == 4
+    # Every other worker may have been at work on an earlier task when the bad one failed.
+    assert len(list((tmp_path / "out").glob(".prepare/task-*.json"))) >= 4 - (workers - 1)
     assert not list((tmp_path / "out").rglob("*.tmp")) or workers == 2
 
 
