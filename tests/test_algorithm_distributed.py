@@ -81,7 +81,6 @@ def ranks(small_dataset, tmp_path_factory):
     return [json.loads(out.splitlines()[-1]) for out, _ in outputs], folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", PARALLEL)
 def test_two_ranks_have_the_losses_of_one_process_in_both_phases(alone, ranks, kind):
     for rank in ranks[0]:
@@ -93,7 +92,6 @@ def test_two_ranks_have_the_losses_of_one_process_in_both_phases(alone, ranks, k
     assert ranks[0][0][kind]["parameter"] == ("DTensor" if kind == "fsdp2" else "Parameter")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, SWITCH, 3])
 def test_checkpoint_of_two_ranks_is_resumed_by_one(alone, ranks, small_dataset, stop):
     resumed = run(small_dataset, load_path=str(ranks[1] / f"ba{stop}.pt"))

@@ -80,14 +80,12 @@ def resumed(whole, small_dataset):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", WORKERS)
 @pytest.mark.parametrize("stop", STOPS)
 def test_run_resumed_in_a_fresh_process_loses_nothing_bit_for_bit(whole, resumed, stop, num_workers):
     assert resumed[f"{stop} {num_workers}"] == whole[0].losses[stop:]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop", STOPS)
 def test_longer_max_duration_on_resume_does_not_superpose_again(resumed, stop):
     # 0.5dur of 10 batches, worked out anew, would be batch 5.
