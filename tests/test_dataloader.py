@@ -102,9 +102,20 @@ def test_worker_processes_change_nothing(build, num_workers):
     assert read(build(num_workers=num_workers).dataloader, 3) == read(build().dataloader, 3)
 
 
-def test_persistent_workers_change_nothing(build):
+def test_persistent_workers_change_nothing_and_follow_a_state_loaded_between_epochs(build):
     loader = build(num_workers=2, persistent_workers=True).dataloader
-    assert read(loader, 3) == read(build().dataloader, 3)
+    other = build(dataset={"num_canonical_nodes": 2, "shuffle_seed": 5}).dataloader
+    state = {**other.state_dict(), "epoch": 1, "sample_in_epoch": 4}
+    assert read(loader, 2) == read(build().dataloader, 2)
+    loader.load_state_dict(state)
+    other.load_state_dict(state)
+    assert read(loader, 2) == read(other, 2)
+
+
+@pytest.mark.slow
+def test_workers_that_are_spawned_and_not_forked_change_nothing(build):
+    spawned = build(num_workers=1, multiprocessing_context="spawn").dataloader
+    assert read(spawned, 1) == read(build().dataloader, 1)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +316,6 @@ def run_two_ranks(shards, folder):
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in "01"]
 
 
-@pytest.mark.slow
 def test_two_ranks_share_the_global_batches_of_one_which_goes_on_from_their_state(shards, tmp_path, build):
     first, second = run_two_ranks(shards, tmp_path)
     alone = build().dataloader

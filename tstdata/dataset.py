@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from multiprocessing.shared_memory import SharedMemory as BuiltinSharedMemory
@@ -23,8 +24,8 @@ from .attachment import Attachment
 from .order import epoch_batches, share_batches
 from .plan import SuperpositionPlan
 from .position import ResumableEpochs
-from .release import read_shared, release
 from .rows import COLUMN, BagSpanner
+from .sharing import one_start_at_a_time, read_shared, release
 from .stored import read_stored
 
 logger = logging.getLogger(__name__)
@@ -81,17 +82,18 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         check_arguments(
             bag_size, superposition_batches, batch_size, shuffle_algo, shuffle_block_size, streaming_kwargs
         )
-        super().__init__(
-            remote=remote,
-            local=local,
-            split=split,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            shuffle_seed=shuffle_seed,
-            shuffle_algo=shuffle_algo,
-            validate_hash=None if validate_hash == "auto" else validate_hash,
-            **streaming_kwargs,
-        )
+        with one_start_at_a_time(World.detect().is_local_leader, barrier):
+            super().__init__(
+                remote=remote,
+                local=local,
+                split=split,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                shuffle_seed=shuffle_seed,
+                shuffle_algo=shuffle_algo,
+                validate_hash=None if validate_hash == "auto" else validate_hash,
+                **streaming_kwargs,
+            )
         self.batching_method = _BATCHING_METHOD
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches
@@ -113,24 +115,23 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
             self._validate_first_hash()
         self._attachment = Attachment(bag_size, superposition_batches)
         self._failure: BaseException | None = None
-        self._owner = os.getpid()
-        self._resume_memories: list[SharedMemory] = []
+        self._release = self._release_when_done()
         self._forget_a_dead_runs_state()
 
     def close(self) -> None:
-        """Stops reading and frees what is shared between processes; garbage collection does it too."""
-        if getattr(self, "_owner", None) != os.getpid():  # A DataLoader's worker, or already closed.
-            return
-        self._owner = -1
+        """Stops reading and frees what is shared between processes, as garbage collection would."""
         if hasattr(self, "_iterator"):
             self._iterator.non_blocking_exit()
             self._executor.shutdown()
-        release(self, self._resume_memories)
+        self._release()
 
-    def __del__(self) -> None:
-        """Frees what is shared, unless the interpreter is too far gone for it."""
-        with contextlib.suppress(Exception):
-            self.close()
+    def _release_when_done(self) -> weakref.finalize:
+        arrays = [self._shared_barrier._arr, self._next_epoch.arr, self._cache_usage.arr]
+        arrays += [self._shard_states, self._shard_access_times]
+        self._shared_memories = [self._locals_shm, *(array.shm for array in arrays)]
+        leads = self._unique_rank_world.is_local_leader
+        locks = [self._shared_barrier.filelock_path, self._cache_filelock_path] if leads else []
+        return weakref.finalize(self, release, os.getpid(), self._shared_memories, locks)
 
     def attach_superposition(
         self, *, bag_size: int, superposition_batches: int, vocab_size: int | None, tokenizer: Any = None

@@ -22,7 +22,7 @@ class ResumableEpochs(_Base):
     _given: dict[str, Any]
     # The last epoch of which all batches were yielded: with workers, only the DataLoader knows.
     _finished_epoch: int = -1
-    _resume_memories: list[Any]
+    _shared_memories: list[Any]
 
     def _loaded_state(self) -> dict[str, Any] | None:
         """The state that was loaded last, by whatever process of this node."""
@@ -73,7 +73,7 @@ class ResumableEpochs(_Base):
         warn_of_overruled(obj, self._given)
         obj = last_boundary(obj, self.plan)
         super().load_state_dict(obj)
-        self._resume_memories.append(self._resume_shm)
+        self._shared_memories.append(self._resume_shm)
         # Streaming takes a state of an epoch before its own count for a stale one.
         self.next_epoch = obj["epoch"]
         self._finished_epoch = obj["epoch"] - 1
