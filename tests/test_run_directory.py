@@ -11,12 +11,18 @@ from tstruns.checkpoints import finished_checkpoints
 
 
 @pytest.fixture
-def claimed(tmp_path: Path) -> Path:
-    """The YAML of a run whose directory is there already."""
+def refused(tmp_path: Path) -> Path:
+    """The YAML of a run that has a directory and no batch: it was refused for its data, say."""
     file = write_run(tmp_path, tmp_path / "data")
-    config = read_config(file)
-    RunDirectory(config.run_dir).claim(config)
+    claim(file)
     return file
+
+
+@pytest.fixture
+def claimed(refused: Path) -> Path:
+    """The YAML of a run that has trained one batch."""
+    RunDirectory(refused.parent / "run").metrics_file.write_text('{"batch": 1}\n')
+    return refused
 
 
 def claim(file: Path, *overrides: str) -> bool:
@@ -32,6 +38,11 @@ def test_a_changed_config_is_refused_naming_each_key_with_both_values(claimed):
     assert "optimizer.lr: 0.004 there, 0.001 now" in text
     assert "model.config.hidden_size: 16 there, 32 now" in text
     assert "eval_loader.name: 'bag_shards' there, None now" in text
+
+
+def test_a_run_that_trained_nothing_binds_nobody_to_its_config(refused):
+    assert not claim(refused, "seed=6", "model.config.hidden_size=32")
+    assert RunDirectory(refused.parent / "run").config()["seed"] == 6
 
 
 def test_what_changes_no_loss_may_change(claimed):

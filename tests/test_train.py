@@ -151,6 +151,19 @@ def test_remote_shards_train_alike_and_bring_their_tokenizer(small_dataset, fini
     assert "tokenizer.json" in state["tokenizer"]
 
 
+def test_a_run_branches_off_another_s_checkpoint_with_a_schedule_of_its_own(small_dataset, tmp_path):
+    stem, branch = (write_run(tmp_path, small_dataset, name) for name in ("stem", "branch"))
+    run(stem, "save_interval=6ba", "scheduler={t_decay: 0ba}")
+    checkpoint = tmp_path / "stem" / "checkpoints" / "ep0-ba6-rank0.pt"
+    run(branch, f"load_path={checkpoint}", "max_duration=10ba", "scheduler={t_decay: 3ba}")
+    stem_lines, lines = (metrics_without_times(tmp_path / name) for name in ("stem", "branch"))
+    assert [line["batch"] for line in lines] == [7, 8, 9, 10]
+    assert lines[0] == stem_lines[6]
+    assert lines[-1]["lr"] < stem_lines[9]["lr"]
+    with pytest.raises(ValueError, match="is at batch 6 already, and max_duration is '6ba'"):
+        run(branch, f"load_path={checkpoint}", "max_duration=6ba", f"run_dir={tmp_path / 'none'}")
+
+
 def test_another_tokenizer_than_the_data_s_is_refused(small_dataset, tmp_path, tokenizer_dir):
     other = tmp_path / "other"
     other.mkdir()

@@ -17,11 +17,11 @@ class DemoSettings:
     num_layers: int = 2
     num_heads: int = 2
     rows: int = 16
-    steps: int = 6000
+    steps: int = 5000
     bag_size: int = 2
     superposition_ratio: float = 0.3
     lr: float = 4e-3
-    train_bytes: int = 21_000_000
+    train_bytes: int = 17_500_000
     heldout_bytes: int = 400_000
     eval_batches: int = 64
     seed: int = 17

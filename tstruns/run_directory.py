@@ -77,7 +77,7 @@ class RunDirectory:
         """
         if self.config_file.is_file():
             changed = changes(self.config(), config.as_run())
-            if changed:
+            if changed and self._has_trained():
                 lines = "\n  ".join(changed)
                 raise ValueError(
                     f"{self.path} was made with another config:\n  {lines}\nGive this run another run_dir, "
@@ -94,6 +94,10 @@ class RunDirectory:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self._write(self.config_file, _yaml(config.as_run()))
         return False
+
+    def _has_trained(self) -> bool:
+        """A run that was refused before its first batch leaves a config that binds nobody."""
+        return next(self.metrics(), None) is not None or any(self.checkpoints.glob("ep*"))
 
     def drop_metrics_from(self, batch: int) -> None:
         """Drops the metrics lines of this batch and later ones: the run does them again."""

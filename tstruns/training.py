@@ -87,24 +87,17 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
     metrics = MetricsFile(run.metrics_file, dataset.seq_len, resuming=bool(kept))
     progress = [ProgressLine()] if config.progress_bar else []
     settings = {
+        **_plain(config),
+        **_evaluation(config),
         "model": model,
         "train_dataloader": train_data,
-        **_evaluation(config),
-        "max_duration": config.max_duration,
         "optimizers": build_optimizer(config.optimizer, model),
         "schedulers": build_scheduler(config.scheduler),
         "algorithms": build_algorithms(config),
         "loggers": [metrics, *progress, *build_loggers(config, run)],
-        "progress_bar": False,
-        "precision": config.precision,
-        "device_train_microbatch_size": config.device_train_microbatch_size,
-        "accumulate_train_batch_on_tokens": config.accumulate_train_batch_on_tokens,
-        "seed": config.seed,
         "run_name": run.path.name,
         "load_path": str(kept[-1]) if kept else config.load_path,
         "load_weights_only": config.load_weights_only and not kept,
-        "load_progress_bar": False,
-        "dist_timeout": config.dist_timeout,
     }
     # The saver holds a temporary directory: not before everything else is known to be right.
     saver = checkpoint_saver(config, run, kept)
@@ -115,6 +108,20 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
         raise
     trainer.state.callbacks.append(restore_rng_callback(trainer))
     return trainer, metrics
+
+
+def _plain(config: RunConfig) -> dict[str, Any]:
+    """Returns the Trainer's arguments that are the config's own values; our bar stands in for Composer's."""
+    return {
+        "max_duration": config.max_duration,
+        "precision": config.precision,
+        "device_train_microbatch_size": config.device_train_microbatch_size,
+        "accumulate_train_batch_on_tokens": config.accumulate_train_batch_on_tokens,
+        "seed": config.seed,
+        "dist_timeout": config.dist_timeout,
+        "progress_bar": False,
+        "load_progress_bar": False,
+    }
 
 
 def _evaluation(config: RunConfig) -> dict[str, Any]:
