@@ -94,7 +94,9 @@ def test_a_killed_worker_is_told_of_and_a_rerun_finishes(
     monkeypatch.setattr("tstdata.progress.Progress.advance", lambda self, *amounts: kill_one_child())
     arguments = (corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN)
     # Hashing advances the bar too, before there is a child.
-    monkeypatch.setattr("tstdata.preparation.file_sha256", lambda path, _: tstdata.commit.file_sha256(path))
+    monkeypatch.setattr(
+        "tstdata.source_file.SourceFile.sha256", lambda self, _: tstdata.commit.file_sha256(self.path)
+    )
     with pytest.raises(OSError, match=r"a worker process died with exit code -9.*run the same command again"):
         tstdata.prepare(*arguments, size_limit=70_000, workers=2)
     assert not (out / "dataset.json").exists()
@@ -159,7 +161,7 @@ def interrupt(begun, monkeypatch, step: str):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"tstdata.preparation.{step}", stop)
+        patch.setattr(f"tstdata.building.{step}", stop)
         with pytest.raises(KeyboardInterrupt):
             begun()
 

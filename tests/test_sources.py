@@ -65,6 +65,7 @@ def test_the_extension_tells_the_format(tmp_path, name, source_format, compressi
 
 def test_a_stated_format_holds_whatever_the_extension(tree):
     (tree / "data.json").write_text("{}")
+    assert [file.format for file in find_sources("tree/data.json")] == ["json"]
     assert [file.format for file in find_sources("tree/data.json", "jsonl")] == ["jsonl"]
 
 
@@ -74,7 +75,8 @@ def test_a_stated_format_holds_whatever_the_extension(tree):
         ("tree/odd.bin", "odd.bin: its extension '.bin' does not tell its format.*--format"),
         ("tree/none.txt", "none.txt does not exist"),
         ("tree/*.csv", "matches no file"),
-        ("s3://bucket/a.jsonl", "only local files"),
+        ("odd://bucket/a.jsonl", "odd:// can't be read"),
+        ("::text", "write PATH::KEY"),
         ("tree/t.parquet.gz", "can't be read inside .gz"),
         ("tree/empty", "directory without files"),
     ],
@@ -90,8 +92,8 @@ def test_a_source_that_can_not_be_read_is_refused_by_name(tree, source, words):
 def test_no_sources_and_unknown_formats_are_refused(tree):
     with pytest.raises(ValueError, match="no sources"):
         find_sources([])
-    with pytest.raises(ValueError, match="format is 'csv'"):
-        find_sources(["tree"], "csv")
+    with pytest.raises(ValueError, match="format is 'word'"):
+        find_sources(["tree"], "word")
 
 
 def test_a_file_named_twice_is_taken_twice_with_a_warning(tree):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .commit import commit_bytes
 
 CARD_FILE = "dataset.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class _Record(BaseModel):
@@ -22,11 +22,19 @@ class _Record(BaseModel):
 
 
 class Recipe(_Record):
-    """What was asked for: with the sources and the tokenizer, all that the shards' bytes depend on."""
+    """What was asked for: with the sources and the tokenizer, all that the shards' bytes depend on.
+
+    `holdout` is the share of documents that go to `val`, and `part` which of the two this dataset is.
+    """
 
     seq_len: int
     text_key: str
     source_format: str | None
+    split: str | None
+    min_chars: int
+    limit: int | None
+    holdout: float | None
+    part: str | None
     eos_token: str
     bos_token: str | None
     compression: str | None
@@ -48,21 +56,40 @@ class TokenizerIdentity(_Record):
 
 
 class Source(_Record):
-    """One file of the corpus. A place in it is a line of jsonl, a row of parquet, or a byte of text."""
+    """One file of the corpus; `text_key` names the text where its format has keys."""
 
     path: str
     format: str
+    text_key: str | None
     size: int
     sha256: str
     num_documents: int
     num_tokens: int
 
 
+class Part(_Record):
+    """What one preparation added: the first of a dataset, or an append.
+
+    Its shards are full but the last, and none is shared with another part. `num_rejected` documents could not
+    be read and are listed in `rejects.jsonl`; `num_short` had fewer characters than asked for.
+    """
+
+    num_sources: int
+    num_documents: int
+    num_tokens: int
+    num_rows: int
+    num_shards: int
+    num_rejected: int
+    num_short: int
+    versions: dict[str, str]
+
+
 class DatasetCard(_Record):
     """Everything `dataset.json` holds.
 
     `num_tokens` counts all ids, end-of-text included: `num_rows * seq_len + len(leftover)`. `files` holds the
-    sha256 of `index.json` and of every file of `documents/`; the shards' own hashes are in `index.json`.
+    sha256 of `index.json`, of every file of `documents/` and of `rejects.jsonl` if there is one; the shards'
+    own hashes are in `index.json`. `parts` sum up to the counts; `versions` are those of the first.
     """
 
     format_version: int
@@ -75,6 +102,9 @@ class DatasetCard(_Record):
     num_tokens: int
     num_rows: int
     num_shards: int
+    num_rejected: int
+    num_short: int
+    parts: tuple[Part, ...]
     leftover: tuple[int, ...]
     sources: tuple[Source, ...]
     files: dict[str, str]

@@ -18,6 +18,7 @@ from .tokenizer import LoadedTokenizer
 
 DOCUMENTS_DIR = "documents"
 TOKENIZER_DIR = "tokenizer"
+REJECTS_FILE = "rejects.jsonl"
 DOCUMENTS_SCHEMA = pa.schema(
     [
         ("source", pa.int32()),
@@ -107,10 +108,20 @@ def copy_tokenizer(out: Path, tokenizer: LoadedTokenizer) -> None:
             raise ValueError(f"{path} changed while it was in use: run the same command again.")
 
 
+def write_rejects(out: Path, segments: Sequence[Segment]) -> None:
+    """Writes `rejects.jsonl`, a line for each document left out, in the order of the sources; if any."""
+    if any(segment.num_rejected for segment in segments):
+        with committing(out / REJECTS_FILE) as file:
+            for segment in segments:
+                if segment.num_rejected:
+                    file.write(segment.stem.with_suffix(".rejects").read_bytes())
+
+
 def hash_files(out: Path) -> dict[str, str]:
-    """Returns the sha256 of `index.json` and of the files of `documents/`, by path inside the dataset."""
+    """Returns the sha256 of `index.json`, `rejects.jsonl` and the files of `documents/`, by path inside."""
     names = [
         INDEX_FILE,
+        *([REJECTS_FILE] if (out / REJECTS_FILE).exists() else []),
         *sorted(f"{DOCUMENTS_DIR}/{path.name}" for path in (out / DOCUMENTS_DIR).glob("*.parquet")),
     ]
     return {name: file_sha256(out / name) for name in names}

@@ -36,9 +36,14 @@ def pack(ids: Ids, lengths: Lengths, eos_id: int, bos_id: int | None, dtype: str
     return PackedBatch(tokens, closed)
 
 
-def find_document_with(token_id: int, ids: Ids, lengths: Lengths) -> int | None:
-    """Returns the index of the first document whose ids hold `token_id`, or None."""
+def documents_with(token_id: int, ids: Ids, lengths: Lengths) -> npt.NDArray[np.int64]:
+    """Returns the indices of the documents whose ids hold `token_id`, in order."""
     hits = np.flatnonzero(ids == token_id)
-    if not len(hits):
-        return None
-    return int(np.searchsorted(np.cumsum(lengths), hits[0], side="right"))
+    return np.unique(np.searchsorted(np.cumsum(lengths), hits, side="right"))
+
+
+def without_documents(dropped: npt.NDArray[np.int64], ids: Ids, lengths: Lengths) -> tuple[Ids, Lengths]:
+    """Returns the ids and lengths of all documents but those of these indices."""
+    kept = np.ones(len(lengths), bool)
+    kept[dropped] = False
+    return ids[np.repeat(kept, lengths)], lengths[kept]

@@ -15,12 +15,13 @@ _PACKAGES = ("tst-toolkit", "tokenizers", "pyarrow", "zstandard", "orjson")
 
 
 class SourceIdentity(BaseModel):
-    """A file of the corpus and a hash of its contents."""
+    """A file of the corpus, how it is read, and a hash of its contents."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str
     format: str
+    text_key: str | None
     size: int
     sha256: str
 

@@ -1,12 +1,13 @@
 """Segments: the committed result of one task, and the token stream that all segments make together.
 
 A segment is three files in the work folder: `.tokens` (ids, little-endian), `.documents` (DOCUMENT records)
-and, renamed into place last, the marker `.json` with their counts. A task without a marker has not been done.
+and, renamed into place last, the marker `.json` with their counts; a fourth, `.rejects`, if there are any. A
+task without a marker has not been done.
 """
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,14 @@ from .packing import PackedBatch
 DOCUMENT = np.dtype([("source", "<u4"), ("place", "<i8"), ("num_tokens", "<u4")])
 
 
+@dataclass
+class LeftOut:
+    """What a task left out: rejects, as lines of `rejects.jsonl`, and how many documents were too short."""
+
+    rejects: list[bytes] = field(default_factory=list)
+    num_short: int = 0
+
+
 @dataclass(frozen=True)
 class Segment:
     """A committed segment: `stem` is its path without a suffix."""
@@ -27,6 +36,8 @@ class Segment:
     stem: Path
     num_documents: int
     num_tokens: int
+    num_rejected: int = 0
+    num_short: int = 0
 
 
 def segment_stem(work: Path, task_index: int) -> Path:
@@ -35,9 +46,16 @@ def segment_stem(work: Path, task_index: int) -> Path:
 
 
 def write_segment(
-    stem: Path, batches: Iterable[tuple[npt.NDArray[np.void], PackedBatch]], dtype: str
+    stem: Path,
+    batches: Iterable[tuple[npt.NDArray[np.void], PackedBatch]],
+    dtype: str,
+    left_out: LeftOut | None = None,
 ) -> Segment:
-    """Writes a segment batch by batch, each of DOCUMENT records and ids, and commits it."""
+    """Writes a segment batch by batch, each of DOCUMENT records and ids, and commits it.
+
+    `left_out` may fill up while the batches are taken.
+    """
+    left_out = left_out or LeftOut()
     num_documents = num_tokens = 0
     with (
         committing(stem.with_suffix(".tokens")) as tokens,
@@ -48,16 +66,21 @@ def write_segment(
             documents.write(records.tobytes())
             num_documents += len(records)
             num_tokens += len(batch.tokens)
-    marker = {"num_documents": num_documents, "num_tokens": num_tokens}
+    if left_out.rejects:
+        commit_bytes(stem.with_suffix(".rejects"), b"".join(left_out.rejects))
+    segment = Segment(stem, num_documents, num_tokens, len(left_out.rejects), left_out.num_short)
+    marker = {name: value for name, value in asdict(segment).items() if name != "stem"}
     commit_bytes(stem.with_suffix(".json"), orjson.dumps(marker))
-    return Segment(stem, num_documents, num_tokens)
+    return segment
 
 
 def find_segment(stem: Path, dtype: str) -> Segment | None:
     """Returns a task's committed segment, or None when it is not there whole."""
     try:
         marker = orjson.loads(stem.with_suffix(".json").read_bytes())
-        segment = Segment(stem, marker["num_documents"], marker["num_tokens"])
+        segment = Segment(stem, **marker)
+        if segment.num_rejected:
+            os.stat(stem.with_suffix(".rejects"))
         sizes = [os.path.getsize(stem.with_suffix(suffix)) for suffix in (".tokens", ".documents")]
     except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
         return None
@@ -98,4 +121,21 @@ class TokenStream:
 
 def read_documents_of(segment: Segment) -> npt.NDArray[np.void]:
     """Returns the DOCUMENT records of a segment."""
-    return np.fromfile(segment.stem.with_suffix(".documents"), DOCUMENT)
+    return np.fromfile(segment.stem.with_suffix(".documents"), DOCUMENT, segment.num_documents)
+
+
+def first_documents(segments: Sequence[Segment], limit: int | None) -> list[Segment]:
+    """Returns the segments that hold the first `limit` documents of all, the last one shortened to fit."""
+    if limit is None:
+        return list(segments)
+    taken: list[Segment] = []
+    left = limit
+    for segment in segments:
+        if left <= 0:
+            break
+        if segment.num_documents > left:
+            num_tokens = int(read_documents_of(segment)["num_tokens"][:left].sum(dtype=np.int64))
+            segment = replace(segment, num_documents=left, num_tokens=num_tokens)
+        taken.append(segment)
+        left -= segment.num_documents
+    return taken

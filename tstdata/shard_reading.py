@@ -48,14 +48,25 @@ def read_index(dataset: Path) -> list[Any]:
 
 
 def rows_of_shard(index: int, card: DatasetCard) -> int:
-    """Returns how many rows shard number `index` has, as the card tells it."""
+    """Returns how many rows shard number `index` has, as the card tells it; 0 if there is no such shard."""
     a_shard = layout_of(card).rows_per_shard
-    return max(0, min(a_shard, card.num_rows - index * a_shard))
+    for part in card.parts:
+        if index < part.num_shards:
+            return max(0, min(a_shard, part.num_rows - index * a_shard))
+        index -= part.num_shards
+    return 0
 
 
 def locate_row(row: int, card: DatasetCard) -> tuple[int, int]:
     """Returns the shard that holds a row of the dataset, and the row's number in it."""
-    return divmod(row, layout_of(card).rows_per_shard)
+    first_shard = 0
+    for part in card.parts:
+        if row < part.num_rows:
+            shard, at = divmod(row, layout_of(card).rows_per_shard)
+            return first_shard + shard, at
+        row -= part.num_rows
+        first_shard += part.num_shards
+    raise AssertionError("the row is past the last")
 
 
 def read_rows(dataset: Path, card: DatasetCard, first: int, num_rows: int) -> Rows:

@@ -1,90 +1,42 @@
-"""Sources: what a user names (files, directories, globs) as files of known format, in a fixed order."""
+"""Sources: what a user names (files, directories, globs, URIs) as files of known format, in a fixed order."""
 
 import glob
 import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-FORMATS = {
-    "jsonl": (".jsonl", ".ndjson"),
-    "parquet": (".parquet", ".pq"),
-    "text": (
-        *(".txt", ".text", ".md", ".rst", ".tex", ".html", ".htm", ".xml", ".css"),
-        *(
-            ".py",
-            ".pyi",
-            ".pyx",
-            ".c",
-            ".h",
-            ".cc",
-            ".cpp",
-            ".cxx",
-            ".hpp",
-            ".cu",
-            ".rs",
-            ".go",
-            ".java",
-            ".kt",
-        ),
-        *(
-            ".scala",
-            ".js",
-            ".jsx",
-            ".ts",
-            ".tsx",
-            ".rb",
-            ".php",
-            ".pl",
-            ".lua",
-            ".r",
-            ".jl",
-            ".hs",
-            ".ml",
-            ".swift",
-        ),
-        *(".cs", ".sh", ".sql"),
-    ),
-}
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-_FORMAT_OF = {extension: name for name, extensions in FORMATS.items() for extension in extensions}
+from .decompression import COMPRESSIONS
+from .file_systems import FileStatus, is_uri, join, list_tree, status_of
+from .formats import FORMAT_OF_EXTENSION, FORMATS
+from .saved_datasets import saved_files
+from .source_file import SourceFile
+
+_KIND_OF_EXTENSION = {kind.extension: name for name, kind in COMPRESSIONS.items()}
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of the corpus: `path` as the user's source names it, `compression` gzip, zstd or None.
+class Reading(NamedTuple):
+    """How files are read unless a source says otherwise: see `find_sources`."""
 
-    `size` in bytes, and `modified` in nanoseconds: see `check_unchanged`.
-    """
-
-    path: str
-    format: str
-    compression: str | None
-    size: int
-    modified: int
-
-    def check_unchanged(self) -> None:
-        """Refuses a file that is not as it was found: what was hashed would not be what was read.
-
-        Raises:
-            ValueError: It changed.
-        """
-        now = os.stat(self.path)
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.modified):
-            raise ValueError(
-                f"{self.path} changed while it was in use: prepare from files that are complete."
-            )
+    source_format: str | None = None
+    text_key: str = "text"
+    split: str | None = None
 
 
 def find_sources(
-    sources: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], source_format: str | None = None
+    sources: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    source_format: str | None = None,
+    text_key: str = "text",
+    split: str | None = None,
 ) -> list[SourceFile]:
     """Returns the files of all sources, in the order given; those of a directory or glob sorted by path.
 
-    The format follows from the extension, without .gz or .zst, unless `source_format` states it for all
-    files. Hidden files and directories (a leading dot) and `__pycache__` are not part of a directory.
+    A source is a path or URI, or PATH::KEY, whose texts are under KEY instead of `text_key`. The format
+    follows from the extension, without .gz, .zst, .xz or .bz2, unless `source_format` states it for all
+    files. Hidden files and directories (a leading dot) and `__pycache__` are not part of a directory. `split`
+    cuts text files into documents: see `read_text`.
 
     Raises:
         FileNotFoundError: A source matches nothing.
@@ -95,32 +47,99 @@ def find_sources(
         raise ValueError("no sources were given: name files, directories or globs.")
     if source_format is not None and source_format not in FORMATS:
         raise ValueError(f"format is {source_format!r}; it can be one of {', '.join(FORMATS)}.")
-    files = [_source_file(path, source_format) for source in given for path in _expand(os.fspath(source))]
+    files: list[SourceFile] = []
+    for source in given:
+        path, key = _split_key(os.fspath(source))
+        reading = Reading(source_format, key or text_key, split)
+        files += [_source_file(found, status, reading) for found, status in _expand(path)]
+        if key is not None and not any(FORMATS[file.format].has_keys for file in files):
+            warnings.warn(f"{source}: its files are text, so the key {key!r} has no effect.", stacklevel=2)
+    if split is not None and not any(file.format == "text" for file in files):
+        warnings.warn(f"split {split!r} has no effect: no source is a text file.", stacklevel=2)
     _warn_of_repeats(file.path for file in files)
     return files
 
 
-def _expand(source: str) -> list[str]:
-    """Returns the paths of one source."""
-    if re.match(r"[a-z][a-z0-9+]+://", source):
-        raise ValueError(
-            f"{source}: only local files can be read; copy the corpus to a local directory first."
-        )
-    if os.path.isfile(source):
-        return [source]
+def _split_key(source: str) -> tuple[str, str | None]:
+    """Cuts PATH::KEY; a file that is really called so is that file."""
+    path, mark, key = source.rpartition("::")
+    if not mark or (not is_uri(source) and os.path.exists(source)):
+        return source, None
+    if not path or not key:
+        raise ValueError(f"{source!r}: write PATH::KEY, with the key of the text after the two colons.")
+    return path, key
+
+
+def _expand(source: str) -> list[tuple[str, FileStatus]]:
+    """Returns the paths of one source, each with its size and time."""
+    if is_uri(source):
+        return _expand_uri(source)
     if os.path.isdir(source):
-        found = list(_walk(source))
+        found = saved_files(source, list(_walk(source)))
         if not found:
             raise FileNotFoundError(
                 f"{source} is a directory without files (hidden ones and __pycache__ are not looked at)."
             )
-        return _by_name(found)
-    if not glob.has_magic(source):
+    elif os.path.isfile(source):
+        found = [source]
+    elif not glob.has_magic(source):
         raise FileNotFoundError(f"{source} does not exist.")
-    found = [path for path in glob.glob(source, recursive=True) if os.path.isfile(path)]
-    if not found:
-        raise FileNotFoundError(f"{source} matches no file (`**` matches any depth of directories).")
-    return _by_name(found)
+    else:
+        found = _by_name(path for path in glob.glob(source, recursive=True) if os.path.isfile(path))
+        if not found:
+            raise FileNotFoundError(f"{source} matches no file (`**` matches any depth of directories).")
+    return [(path, status_of(path)) for path in found]
+
+
+def _expand_uri(source: str) -> list[tuple[str, FileStatus]]:
+    """The same for a URI: a file, a folder, or a glob; a store's listing tells size and time at once."""
+    try:
+        return [(source, status_of(source))]
+    except FileNotFoundError:
+        pass
+    if not glob.has_magic(source):
+        files = [(name, status) for name, status in list_tree(source) if not _hidden(name)]
+        base = source
+        if not files:
+            raise FileNotFoundError(f"{source} does not exist, or is a folder without files.")
+    else:
+        base, pattern = _fixed_part(source)
+        match = _glob_pattern(pattern)
+        files = [(name, status) for name, status in list_tree(base) if match.fullmatch(name)]
+        if not files:
+            raise FileNotFoundError(f"{source} matches no file (`**` matches any depth of folders).")
+    found = {join(base, name): status for name, status in files}
+    return [(path, found[path]) for path in saved_files(source, list(found))]
+
+
+def _fixed_part(source: str) -> tuple[str, str]:
+    """Cuts a glob into the folder before its first magic part, and the rest."""
+    scheme, _, path = source.partition("://")
+    parts = path.split("/")
+    at = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    if at == 0:
+        raise ValueError(f"{source}: a glob can't match the bucket; name it.")
+    return f"{scheme}://{'/'.join(parts[:at])}", "/".join(parts[at:])
+
+
+def _glob_pattern(pattern: str) -> re.Pattern[str]:
+    """Translates a glob as Python's own reads it: `*` and `?` match no slash and no leading dot."""
+    words = []
+    for part in re.findall(r"\*\*/|\*\*$|\[!?\]?[^\]]*\]|.", pattern):
+        if part.startswith("**"):
+            words.append(r"(?:(?!\.)[^/]+/)*" if part == "**/" else r"(?:(?!\.)[^/]+/)*(?!\.)[^/]+")
+        elif part[0] == "[" and len(part) > 1:
+            words.append("[" + part[1:-1].replace("\\", r"\\").replace("!", "^", part[1] == "!") + "]")
+        elif part in ("*", "?"):
+            start = not words or words[-1].endswith("/") or words[-1].endswith("/)*")
+            words.append((r"(?!\.)" if start else "") + ("[^/]*" if part == "*" else "[^/]"))
+        else:
+            words.append(re.escape(part))
+    return re.compile("".join(words))
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in PurePosixPath(name).parts)
 
 
 def _by_name(paths: Iterable[str]) -> list[str]:
@@ -134,35 +153,35 @@ def _walk(directory: str) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in names if not name.startswith("."))
 
 
-def _source_file(path: str, source_format: str | None) -> SourceFile:
+def _source_file(path: str, status: FileStatus, reading: Reading) -> SourceFile:
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError(f"{path!r}: the file's name is not UTF-8, as the card needs; rename it.") from None
     stem, extension = os.path.splitext(path)
-    compression, outer = COMPRESSIONS.get(extension.lower()), extension
+    compression, outer = _KIND_OF_EXTENSION.get(extension.lower()), extension
     if compression is not None:
         extension = os.path.splitext(stem)[1]
-    found = source_format or _FORMAT_OF.get(extension.lower())
+    found = reading.source_format or FORMAT_OF_EXTENSION.get(extension.lower())
     if found is None:
-        known = "; ".join(f"{name} {' '.join(extensions)}" for name, extensions in FORMATS.items())
+        known = "; ".join(f"{name} {' '.join(format_.extensions)}" for name, format_ in FORMATS.items())
         raise ValueError(
             f"{path}: its extension {extension!r} does not tell its format. Known: {known}. Name just the "
             "files you want with a glob such as 'DIR/**/*.py', or say what all of them are with "
-            "--format jsonl|parquet|text."
+            f"--format {'|'.join(FORMATS)}."
         )
-    if found == "parquet" and compression is not None:
+    if not FORMATS[found].compressible and compression is not None:
         raise ValueError(
-            f"{path}: a parquet file can't be read inside {outer} compression; decompress it first."
+            f"{path}: a {found} file can't be read inside {outer} compression; decompress it first."
         )
-    status = os.stat(path)
-    return SourceFile(path, found, compression, status.st_size, status.st_mtime_ns)
+    split = reading.split if found == "text" else None
+    return SourceFile(path, found, compression, status.size, status.modified, reading.text_key, split)
 
 
 def _warn_of_repeats(paths: Iterable[str]) -> None:
     seen: set[str] = set()
     for path in paths:
-        real = os.path.realpath(path)
+        real = path if is_uri(path) else os.path.realpath(path)
         if real in seen:
             warnings.warn(
                 f"{path} is named by more than one source: its documents are in the dataset as often.",

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
-from .documents import Document, place_name, read_documents
+from .documents import Document, Reject, explain, read_documents
 from .encoder import Encoder
-from .packing import PackedBatch, find_document_with, pack
-from .segments import DOCUMENT, Segment, segment_stem, write_segment
-from .sources import SourceFile
+from .packing import PackedBatch, documents_with, pack, without_documents
+from .segments import DOCUMENT, LeftOut, Segment, segment_stem, write_segment
+from .selection import Selection
+from .source_file import SourceFile
 
 # Small files share a task: one task a file would cost three files of our own for each.
 _TASK_BYTES = 4 << 20
@@ -31,10 +33,11 @@ class Task:
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """What all tasks of a preparation have in common."""
+    """What all tasks of a preparation have in common; `on_error` is "fail" or "skip"."""
 
     work: Path
-    text_key: str
+    selection: Selection
+    on_error: str
     eos_token: str
     eos_id: int
     bos_id: int | None
@@ -66,18 +69,57 @@ def run_task(
 
     Raises:
         ValueError: A file can't be read, or its text encodes to the end-of-text id; naming file and place.
+            With `on_error` "skip" such a document is left out and listed instead.
     """
+    left_out = LeftOut()
 
     def batches() -> Iterator[tuple[npt.NDArray[np.void], PackedBatch]]:
         for source, file in enumerate(task.files, start=task.first_source):
-            documents = read_documents(file, job.text_key, lambda num_bytes: on_progress(num_bytes, 0))
+            rejects = _Rejects(source, file, job.on_error)
+            documents = _selected(
+                read_documents(file, lambda num_bytes: on_progress(num_bytes, 0)), job, rejects, left_out
+            )
             for batch in _in_batches(documents):
-                packed = _encode(batch, file, job, encoder)
+                good, packed = _encode(batch, job, encoder, rejects)
                 on_progress(0, len(packed.tokens))
-                yield _records(source, batch, packed), packed
+                yield _records(source, good, packed), packed
             file.check_unchanged()
+            left_out.rejects += rejects.lines()
 
-    return write_segment(segment_stem(job.work, task.index), batches(), job.dtype)
+    return write_segment(segment_stem(job.work, task.index), batches(), job.dtype, left_out)
+
+
+class _Rejects:
+    """The rejects of one file: each is an error, or a line of `rejects.jsonl`."""
+
+    def __init__(self, source: int, file: SourceFile, on_error: str) -> None:
+        self._source, self._file, self._on_error = source, file, on_error
+        self._found: list[Reject] = []
+
+    def add(self, reject: Reject) -> None:
+        if self._on_error == "fail":
+            raise ValueError(explain(self._file, reject))
+        self._found.append(reject)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yields the lines by place; the end of a file that could not be read on comes last."""
+        for reject in sorted(self._found, key=lambda one: (one.place is None, one.place or 0)):
+            file = {"source": self._source, "path": self._file.path}
+            yield orjson.dumps({**file, **reject._asdict()}) + b"\n"
+
+
+def _selected(
+    found: Iterator[Document | Reject], job: EncodeJob, rejects: _Rejects, left_out: LeftOut
+) -> Iterator[Document]:
+    for one in found:
+        if isinstance(one, Reject):
+            rejects.add(one)
+        elif not job.selection.is_of_part(one.text):
+            continue
+        elif not job.selection.is_long_enough(one.text):
+            left_out.num_short += 1
+        else:
+            yield one
 
 
 def _in_batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
@@ -93,16 +135,23 @@ def _in_batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def _encode(batch: list[Document], file: SourceFile, job: EncodeJob, encoder: Encoder) -> PackedBatch:
+def _encode(
+    batch: list[Document], job: EncodeJob, encoder: Encoder, rejects: _Rejects
+) -> tuple[list[Document], PackedBatch]:
+    """Returns the documents that can be told apart in the dataset, and their ids."""
     ids, lengths = encoder.encode_batch([document.text for document in batch])
-    hit = find_document_with(job.eos_id, ids, lengths)
-    if hit is not None:
-        raise ValueError(
-            f"{file.path} {place_name(file.format)} {batch[hit].place}: the text itself encodes to the "
-            f"end-of-text id {job.eos_id} ({job.eos_token!r}), so document ends would be ambiguous. Name "
-            "a token that text can't give with --eos-token."
+    hits = documents_with(job.eos_id, ids, lengths)
+    for hit in hits:
+        reason = (
+            f"the text itself encodes to the end-of-text id {job.eos_id} ({job.eos_token!r}), so document "
+            "ends would be ambiguous. Name a token that text can't give with --eos-token."
         )
-    return pack(ids, lengths, job.eos_id, job.bos_id, job.dtype)
+        rejects.add(Reject(batch[hit].place, reason))
+    if len(hits):
+        dropped = set(hits.tolist())
+        batch = [document for number, document in enumerate(batch) if number not in dropped]
+        ids, lengths = without_documents(hits, ids, lengths)
+    return batch, pack(ids, lengths, job.eos_id, job.bos_id, job.dtype)
 
 
 def _records(source: int, batch: list[Document], packed: PackedBatch) -> npt.NDArray[np.void]:

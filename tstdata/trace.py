@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .card import DatasetCard
-from .documents import place_name
+from .formats import place_name
 from .merging import DOCUMENTS_DIR
 
 

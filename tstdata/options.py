@@ -1,0 +1,50 @@
+"""Options: all that can be asked of a preparation, checked at once before any work."""
+
+from dataclasses import dataclass
+
+from .selection import Selection
+from .shards import DEFAULT_SIZE_LIMIT
+
+ON_ERROR = ("fail", "skip")
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """See `tstdata.prepare` for what each is; `part` is which half of a holdout this dataset is."""
+
+    seq_len: int
+    text_key: str = "text"
+    source_format: str | None = None
+    split: str | None = None
+    eos_token: str | None = None
+    bos: bool = False
+    min_chars: int = 0
+    limit: int | None = None
+    holdout: float | None = None
+    part: str | None = None
+    on_error: str = "fail"
+    compression: str | None = None
+    size_limit: int = DEFAULT_SIZE_LIMIT
+    workers: int = 1
+    progress: bool = False
+
+    @property
+    def selection(self) -> Selection:
+        """Which documents are wanted."""
+        return Selection(self.min_chars, self.holdout, self.part)
+
+    def check(self) -> None:
+        """Refuses values out of their range; those of shards are the layout's to check.
+
+        Raises:
+            ValueError: Naming the option.
+        """
+        self.selection.check()
+        if self.workers < 1:
+            raise ValueError(f"workers is {self.workers}; give --workers 1 or more.")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; give --limit 1000, say, or leave it out.")
+        if self.on_error not in ON_ERROR:
+            raise ValueError(f"on_error is {self.on_error!r}; it can be one of {', '.join(ON_ERROR)}.")
+        if self.split == "":
+            raise ValueError("split is empty; give --split blank-lines, or the marker between documents.")

@@ -1,0 +1,81 @@
+"""What reading a source file gives: documents, and what could not be one, each with its place in the file."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+OnBytes = Callable[[int], object]
+
+
+class Document(NamedTuple):
+    """A text and its place: its line from 1, its row or element from 0, or its byte offset, by format."""
+
+    place: int
+    text: str
+
+
+class Reject(NamedTuple):
+    """What is no document, and why; `byte` is its offset in the decompressed file where there is one.
+
+    Without a place it is the rest of the file: reading can't go on.
+    """
+
+    place: int | None
+    reason: str
+    byte: int | None = None
+
+    def describe(self, path: str, place_name: str) -> str:
+        """Returns the message: the file, the place, the reason."""
+        if self.place is None:
+            return f"{path} {self.reason}"
+        byte = "" if self.byte is None or place_name == "byte" else f" (byte {self.byte})"
+        return f"{path} {place_name} {self.place}{byte}: {self.reason}"
+
+
+class SourceError(ValueError):
+    """A file can't be read on. Its text goes on a sentence that begins with the file's path."""
+
+
+def text_of(record: Any, text_key: str) -> str:
+    """Returns the text of a JSON object.
+
+    Raises:
+        ValueError: It has none; the reason is without file and place.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"holds {kind_of(record)}; it must be one JSON object with the key {text_key!r}.")
+    if text_key not in record:
+        raise ValueError(f"no key {text_key!r}; its keys are {listing(record)}. {naming(record)}")
+    text = record[text_key]
+    if not isinstance(text, str):
+        raise ValueError(f"the key {text_key!r} holds {kind_of(text)}; a document's text must be a string.")
+    return text
+
+
+def naming(names: Iterable[str] | Mapping[str, Any]) -> str:
+    """Returns how to say which of these is the text."""
+    example = next(iter(names), "KEY")
+    return f"Name the text's with --text-key, or for one source as SOURCE::{example}."
+
+
+def kind_of(value: Any) -> str:
+    """Returns what JSON calls a value, in a sentence."""
+    names = {
+        "NoneType": "null",
+        "dict": "an object",
+        "list": "a list",
+        "str": "a string",
+        "bool": "a boolean",
+    }
+    return names.get(type(value).__name__, "a number")
+
+
+def listing(names: Any) -> str:
+    """Returns names for a message, not all if they are many."""
+    shown = [repr(name) for name in list(names)[:20]]
+    more = len(names) - len(shown)
+    return (", ".join(shown) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+def utf8_trouble(error: UnicodeDecodeError, offset: int = 0) -> str:
+    """Returns what is wrong with bytes that are no UTF-8."""
+    return f"not UTF-8 at byte {error.start + offset} ({error.reason})"

@@ -1,0 +1,44 @@
+"""Selection: which documents of a corpus a dataset holds. It depends on each document's text alone."""
+
+from dataclasses import dataclass
+
+import xxhash
+
+TRAIN, VAL = "train", "val"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is asked of a document.
+
+    `min_chars` characters or more; and with `holdout`, a share of 0 to 1, that it falls to `part`: "val" for
+    the texts whose xxh64 is below that share of all hashes, else "train". Equal texts fall to one part.
+    """
+
+    min_chars: int = 0
+    holdout: float | None = None
+    part: str | None = None
+
+    def check(self) -> None:
+        """Refuses what can't be meant.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        if self.min_chars < 0:
+            raise ValueError(f"min_chars is {self.min_chars}; give --min-chars 0 or more.")
+        if self.holdout is not None and not 0 < self.holdout < 1:
+            raise ValueError(
+                f"holdout is {self.holdout}; it is a share of documents: give --holdout 0.001, say."
+            )
+
+    def is_long_enough(self, text: str) -> bool:
+        """Tells whether a text has the characters asked for."""
+        return len(text) >= self.min_chars
+
+    def is_of_part(self, text: str) -> bool:
+        """Tells whether a text falls to this dataset's part."""
+        if self.holdout is None:
+            return True
+        is_val = xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass")) < self.holdout * 2.0**64
+        return (VAL if is_val else TRAIN) == self.part
