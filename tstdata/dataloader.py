@@ -100,7 +100,8 @@ def build_bag_dataloader(
     """Builds the loader of a run; LLM Foundry calls it with the same arguments, by name `bag_shards`.
 
     Batches are `{"input_ids", "labels"}`, int64 `[device_batch_size, bag_size * seq_len]` in phase (i), else
-    `[.., seq_len]`; labels are an unshifted copy.
+    `[.., seq_len]`; labels are an unshifted copy. `tstdata.plan` tells what an epoch consists of and which
+    rows it leaves out.
 
     Args:
         dataset: StreamingBagDataset's arguments, without `batch_size` and `drop_last`, which come from here.

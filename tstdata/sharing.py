@@ -51,7 +51,8 @@ def release(owner: int, memories: Iterable[Any], lock_files: Iterable[str]) -> N
     """Closes a dataset's shared memory, unlinking what this process created, and removes its lock files.
 
     Streaming keeps the memory until the process ends and the files for ever, and each new dataset opens
-    what memory it finds on the machine: some tens of datasets in one process would run out of file descriptors.
+    what memory it finds on the machine: some tens of datasets in one process would run out of file
+    descriptors.
 
     Args:
         owner: The process that may do so; in others, as a DataLoader's workers, nothing happens.
