@@ -8,7 +8,13 @@ INPUTS := requirements.lock pyproject.toml
 WANT := $(shell { cat $(INPUTS); $(PYTHON) --version; } | sha256sum | cut -c1-64)
 HAVE := $(shell cat $(STAMP) 2>/dev/null)
 
-.PHONY: env stamp demo test test-slow check format lock clean
+# LLM Foundry 0.22 pins other versions of streaming and transformers: an environment and a lock of its own.
+FOUNDRY := .venv-foundry
+FOUNDRY_STAMP := $(FOUNDRY)/.built-from
+FOUNDRY_WANT := $(shell { cat requirements-foundry.lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64)
+FOUNDRY_HAVE := $(shell cat $(FOUNDRY_STAMP) 2>/dev/null)
+
+.PHONY: env stamp demo test test-slow check format lock foundry-env foundry-lock test-foundry clean
 .DEFAULT_GOAL := test
 
 env:
@@ -49,5 +55,24 @@ lock:
 	$(BIN)/uv pip compile --universal --python-version 3.10 --extra train --extra dev --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock pyproject.toml
 
+# uv and not pip: in hash mode pip 23 refuses LLM Foundry's requirements with extras.
+foundry-env: env
+ifneq ($(FOUNDRY_WANT),$(FOUNDRY_HAVE))
+	@echo "building $(FOUNDRY) from requirements-foundry.lock (a few GB with torch)"
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(FOUNDRY)
+	VIRTUAL_ENV=$(FOUNDRY) $(BIN)/uv pip install --quiet --require-hashes -r requirements-foundry.lock
+	VIRTUAL_ENV=$(FOUNDRY) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@echo $(FOUNDRY_WANT) > $(FOUNDRY_STAMP)
+endif
+
+foundry-lock:
+	$(BIN)/uv pip compile --universal --python-version 3.10 --extra llmfoundry --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make foundry-lock" \
+	  -o requirements-foundry.lock pyproject.toml
+
+# Real LLM Foundry runs from YAML; their environment is no part of `make test`.
+test-foundry: foundry-env
+	$(FOUNDRY)/bin/python -m pytest -c tests/foundry/pytest.ini tests/foundry
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) $(FOUNDRY) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
