@@ -61,7 +61,7 @@ def read_arrow(
 ) -> Iterator[Document | Reject]:
     """Yields the texts of a column of an Arrow file or stream (feather is the former); a place is a row."""
     assert span is None
-    row = read = 0
+    row = 0
     try:
         with source.open() as opened:
             is_file = opened.read(len(_ARROW_FILE)) == _ARROW_FILE
@@ -69,15 +69,24 @@ def read_arrow(
             reader = pa.ipc.open_file(opened) if is_file else pa.ipc.open_stream(opened)
             _check_column(reader.schema, source.text_key)
             column = reader.schema.names.index(source.text_key)
+            read = opened.tell()
             for batch in _batches(reader, is_file):
                 yield from _texts(batch.column(column), row)
                 row += len(batch)
                 on_bytes(opened.tell() - read)
                 read = opened.tell()
+            if not is_file:
+                _check_stream_end(read, opened.tell(), source.size)
     except _damages(source) as error:
         raise SourceError(f"can't be read as arrow after row {row}: {error}") from None
-    if not is_file and read < source.size:
-        raise SourceError(f"goes on after the end of its arrow stream, at byte {read}.")
+
+
+def _check_stream_end(last_batch: int, stop: int, size: int) -> None:
+    """Refuses a stream without its end mark, which Arrow takes for a whole one, and bytes that follow it."""
+    if stop == last_batch:
+        raise SourceError(f"is cut off: its arrow stream has no end mark within its {size} bytes.")
+    if stop < size:
+        raise SourceError(f"goes on after the end of its arrow stream, at byte {stop}.")
 
 
 def _batches(reader: Any, is_file: bool) -> Iterator[Any]:

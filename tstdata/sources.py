@@ -126,12 +126,17 @@ def _glob_pattern(pattern: str) -> re.Pattern[str]:
     """Translates a glob as Python's own reads it: `*` and `?` match no slash and no leading dot."""
     words = []
     for part in re.findall(r"\*\*/|\*\*$|\[!?\]?[^\]]*\]|.", pattern):
+        start = not words or words[-1].endswith(("/", "/)*"))
         if part.startswith("**"):
             words.append(r"(?:(?!\.)[^/]+/)*" if part == "**/" else r"(?:(?!\.)[^/]+/)*(?!\.)[^/]+")
         elif part[0] == "[" and len(part) > 1:
-            words.append("[" + part[1:-1].replace("\\", r"\\").replace("!", "^", part[1] == "!") + "]")
+            words.append(
+                (r"(?!\.)" if start else "")
+                + "["
+                + re.sub(r"([\\\[&~|])", r"\\\1", part[1:-1]).replace("!", "^", part[1] == "!")
+                + "]"
+            )
         elif part in ("*", "?"):
-            start = not words or words[-1].endswith("/") or words[-1].endswith("/)*")
             words.append((r"(?!\.)" if start else "") + ("[^/]*" if part == "*" else "[^/]"))
         else:
             words.append(re.escape(part))
