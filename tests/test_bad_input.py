@@ -8,56 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from bad_inputs import BAD, GOOD
 
 import tstdata
 from tstdata import tasks
-
-GOOD = b'{"text": "good"}\n'
-
-
-def parquet(columns: dict) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink)
-    return sink.getvalue().to_pybytes()
-
-
-def bad_utf8_parquet() -> bytes:
-    texts = pa.array([b"good", b"\xff\xfe"], pa.binary())
-    return parquet({"text": pa.Array.from_buffers(pa.string(), 2, texts.buffers())})
-
-
-LINES = GOOD * 4000
-GZ, ZST = gzip.compress(os.urandom(9) + LINES), zstandard.compress(LINES)
-
-BAD = {
-    "broken JSON": ("a.jsonl", GOOD + b'{"text": "x"', r"line 2 \(byte 17\): broken JSON at column \d+"),
-    "empty object": ("a.jsonl", GOOD + b"{}\n", "line 2 .*no key 'text'; its keys are none"),
-    "missing key": (
-        "a.jsonl",
-        b'{"body": "x", "id": 1}\n',
-        "line 1 .*no key 'text'; its keys are 'body', 'id'",
-    ),
-    "wrong type": ("a.jsonl", GOOD + b'{"text": 7}\n', "line 2 .*the key 'text' holds a number"),
-    "null": ("a.jsonl", b'{"text": null}\n', "line 1 .*the key 'text' holds null"),
-    "not an object": ("a.jsonl", b'["x"]\n', "line 1 .*holds a list"),
-    "bytes in JSON": ("a.jsonl", GOOD + b'{"text": "\xff"}\n', "line 2 .*not UTF-8 at byte 10"),
-    "lone surrogate": ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1 .*broken JSON"),
-    "byte order mark": ("a.jsonl", b"\xef\xbb\xbf" + GOOD, "line 1 .*broken JSON"),
-    "bytes in text": ("a.txt", b"good \xff", r"a\.txt byte 0: not UTF-8 at byte 5"),
-    "cut-off gz": ("a.jsonl.gz", gzip.compress(LINES)[:-9], "is cut off: its gzip stream does not end"),
-    "empty gz": ("a.jsonl.gz", b"", "is cut off"),
-    "damaged gz": ("a.txt.gz", GZ[:40] + b"\0\0\0\0" + GZ[44:], "is not valid gzip near byte|not UTF-8"),
-    "no gz": ("a.jsonl.gz", GOOD, "is not valid gzip near byte 0"),
-    "cut-off zst": ("a.jsonl.zst", ZST[:-5], "is cut off: its zstd stream does not end"),
-    "empty zst": ("a.txt.zst", b"", "is cut off"),
-    "no zst": ("a.jsonl.zst", GOOD, "is not valid zstd near byte 0"),
-    "no parquet": ("a.parquet", b"PAR1 no", "can't be read as parquet"),
-    "cut-off parquet": ("a.parquet", parquet({"text": ["a"] * 99})[:-30], "can't be read as parquet"),
-    "missing column": ("a.parquet", parquet({"body": ["a"], "n": [1]}), "no column 'text'; .*'body', 'n'"),
-    "wrong column": ("a.parquet", parquet({"text": [1, 2]}), "has int64 in the column 'text'"),
-    "null in parquet": ("a.parquet", parquet({"text": ["a", None]}), "row 1: the text is null"),
-    "bytes in parquet": ("a.parquet", bad_utf8_parquet(), "row 1: not UTF-8 at byte 0"),
-}
 
 
 @pytest.mark.parametrize(("name", "data", "words"), BAD.values(), ids=BAD.keys())
@@ -138,3 +92,67 @@ def test_a_tokenizer_that_changes_during_the_run_is_refused(tmp_path, tokenizer_
     with pytest.raises(ValueError, match="changed while it was in use"):
         tstdata.prepare(tmp_path / "a.jsonl", tmp_path / "out", tokenizer, 2)
     assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+@pytest.mark.parametrize(("name", "data", "words"), BAD.values(), ids=BAD.keys())
+def test_skipped_input_is_listed_and_counted_and_good_input_beside_it_is_kept(
+    tmp_path, tokenizer_dir, name, data, words
+):
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "z.jsonl").write_bytes(GOOD * 3)
+    out = tmp_path / "out"
+    card = tstdata.prepare(
+        [tmp_path / name, tmp_path / "z.jsonl"], out, tokenizer_dir, 2, on_error="skip"
+    ).card
+    rejects = [orjson.loads(line) for line in (out / "rejects.jsonl").read_bytes().splitlines()]
+    assert card.num_rejected == len(rejects) >= 1
+    assert {reject["path"] for reject in rejects} == {str(tmp_path / name)}
+    assert "rejects.jsonl" in card.files
+    assert card.sources[1].num_documents == 3
+    assert tstdata.verify(out).ok
+    (out / "rejects.jsonl").write_bytes(b"")
+    assert [problem.file for problem in tstdata.verify(out).problems] == ["rejects.jsonl"]
+
+
+def test_rejects_and_the_documents_between_them_are_the_same_for_any_cut_of_the_work(
+    tmp_path, tokenizer_dir, monkeypatch
+):
+    lines = [b'{"text": "def good"}', b"{", b'{"text": 1}', b'{"text": "x"}', b'{"body": ""}', b'"\xff"']
+    for number in range(4):
+        (tmp_path / f"{number}.jsonl").write_bytes(b"\n".join(lines[number:] + lines) + b"\n")
+    trees = []
+    for workers, task_bytes, documents in ((1, 4 << 20, 1024), (2, 10, 1), (1, 150, 2)):
+        monkeypatch.setattr(tasks, "_TASK_BYTES", task_bytes)
+        monkeypatch.setattr(tasks, "_BATCH_DOCUMENTS", documents)
+        out = tmp_path / f"out-{task_bytes}"
+        # "Ġgood" is this text's second token: as end-of-text it makes the first line ambiguous.
+        card = tstdata.prepare(
+            f"{tmp_path}/*.jsonl", out, tokenizer_dir, 2, on_error="skip", eos_token="def", workers=workers
+        ).card
+        trees.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+        assert (card.num_documents, card.num_rejected) == (8, 34)
+    assert trees[0] == trees[1] == trees[2]
+    places = [orjson.loads(line)["place"] for line in (out / "rejects.jsonl").read_bytes().splitlines()]
+    assert places[:10] == [1, 2, 3, 5, 6, 7, 8, 9, 11, 12]
+
+
+def test_a_failed_run_goes_on_with_skip_and_a_skipping_one_does_not_pass_as_whole(tmp_path, tokenizer_dir):
+    (tmp_path / "a.jsonl").write_bytes(GOOD + b"{\n" + GOOD)
+    arguments = (tmp_path / "a.jsonl", tmp_path / "out", tokenizer_dir, 2)
+    with pytest.raises(ValueError, match="line 2"):
+        tstdata.prepare(*arguments)
+    assert tstdata.prepare(*arguments, on_error="skip").card.num_rejected == 1
+    with pytest.raises(ValueError, match="is finished and left out 1 documents"):
+        tstdata.prepare(*arguments)
+
+
+def test_the_table_of_bad_input_is_printed(capsys, monkeypatch):
+    from pathlib import Path
+
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    import bad_input
+
+    assert bad_input.main([]) == 0
+    table = capsys.readouterr().out
+    assert table.count("\n| ") == len(BAD) + len(bad_input.MORE)
+    assert "Traceback" not in table

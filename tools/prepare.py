@@ -2,9 +2,12 @@
 
   tst prepare 'corpus/*.jsonl.zst' --out data/bags --tokenizer tokenizer/ --seq-len 2048 --workers 2
 
-SOURCE is a file, a directory (its files by path, hidden ones and __pycache__ left out) or a quoted glob. The
-format follows from the extension (.jsonl, .parquet, .txt, .py, ...; jsonl and text also with .gz or .zst), or
-is said with --format. A text file is one document. Every document is followed by the tokenizer's end-of-text.
+SOURCE is a file, a directory (its files by path, hidden ones and __pycache__ left out), a quoted glob, or any
+of these in a store (s3://, gs://, abfs://, hf://, ...); SOURCE::KEY gives one source its own text key. The
+format follows from the extension (.jsonl .json .parquet .arrow .feather .csv .tsv .txt .py ..., most of them
+also with .gz .zst .xz .bz2), or is said with --format; a folder that Hugging Face `datasets` saved is read as
+such. A text file is one document unless --split cuts it. Every document is followed by the tokenizer's
+end-of-text.
 
 Interrupted? Run the same command again: finished tasks are kept, and the bytes come out the same.
 """
@@ -14,6 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tstdata.card import DatasetCard
     from tstdata.preparation import PrepareReport
 
 
@@ -30,9 +34,24 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--seq-len", required=True, type=int, metavar="L", help="tokens in a row")
     add("--text-key", default="text", metavar="KEY", help="the text's key or column (default: text)")
-    add("--format", choices=("jsonl", "parquet", "text"), help="of all files, whatever their extensions")
+    add("--format", metavar="FORMAT", help="of all files: jsonl, json, parquet, arrow, csv, tsv or text")
+    add("--split", metavar="blank-lines|MARKER", help="cut text files into documents there")
     add("--eos-token", metavar="TOKEN", help="end-of-text, if not the one that the tokenizer's config names")
     add("--bos", action="store_true", help="put the tokenizer's begin-of-text before every document")
+    add("--min-chars", type=int, default=0, metavar="N", help="leave out documents of fewer characters")
+    add("--limit", type=int, metavar="N", help="take the first N documents")
+    add(
+        "--holdout",
+        type=float,
+        metavar="SHARE",
+        help="hold out this share of documents, by hash of the text: makes OUT/train and OUT/val",
+    )
+    add(
+        "--on-error",
+        choices=("fail", "skip"),
+        default="fail",
+        help="bad input: stop (default), or leave it out and list it in OUT/rejects.jsonl",
+    )
     add("--compression", metavar="zstd[:LEVEL]", help="compress the shards")
     add("--size-limit", type=int, metavar="BYTES", help="largest shard before compression (default: 64 MiB)")
     add("--workers", type=int, default=1, metavar="N", help="processes that encode (default: 1)")
@@ -53,15 +72,21 @@ def main(argv: list[str] | None = None) -> int:
         args.seq_len,
         text_key=args.text_key,
         source_format=args.format,
+        split=args.split,
         eos_token=args.eos_token,
         bos=args.bos,
+        min_chars=args.min_chars,
+        limit=args.limit,
+        holdout=args.holdout,
+        on_error=args.on_error,
         compression=args.compression,
         size_limit=DEFAULT_SIZE_LIMIT if args.size_limit is None else args.size_limit,
         workers=args.workers,
         dry_run=args.dry_run,
         progress=True,
     )
-    print(_plan(report) if report.card is None else _result(report))
+    for one in filter(None, (report, report.val)):
+        print(_plan(one) if one.card is None else _result(one))
     return 0
 
 
@@ -86,8 +111,14 @@ def _result(report: "PrepareReport") -> str:
         [
             f"rows             {card.num_rows:,} of {card.seq_len} tokens, in {card.num_shards:,} shards",
             f"tokens           {card.num_tokens:,} ({len(card.leftover)} left over after the last row)",
-            f"documents        {card.num_documents:,}",
+            f"documents        {card.num_documents:,}{_left_out(card)}",
             f"bytes per token  {per_token:.2f} ({card.dtype}, as stored)",
             f"dataset          {report.out}",
         ]
     )
+
+
+def _left_out(card: "DatasetCard") -> str:
+    reasons = {"too short": card.num_short, "rejected, see rejects.jsonl": card.num_rejected}
+    listed = "; ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number)
+    return f" (left out: {listed})" if listed else ""

@@ -124,7 +124,7 @@ def _fixed_part(source: str) -> tuple[str, str]:
 
 def _glob_pattern(pattern: str) -> re.Pattern[str]:
     """Translates a glob as Python's own reads it: `*` and `?` match no slash and no leading dot."""
-    words = []
+    words: list[str] = []
     for part in re.findall(r"\*\*/|\*\*$|\[!?\]?[^\]]*\]|.", pattern):
         start = not words or words[-1].endswith(("/", "/)*"))
         if part.startswith("**"):
