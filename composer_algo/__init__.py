@@ -5,7 +5,9 @@ The functional forms import only torch; `TokenSuperposition` loads Composer when
 
 from typing import TYPE_CHECKING, Any
 
-from .fold import fold_bags, fold_mask, next_bag_targets, next_window_targets, superpose
+from .adapter import Head, ModelAdapter, register_adapter
+from .batch import BatchLayout
+from .fold import fold_bags, fold_mask, fold_sequence_id, next_bag_targets, next_window_targets, superpose
 from .loss import linear_multi_hot_cross_entropy, multi_hot_cross_entropy, sum_to_one_cross_entropy
 from .weights import WEIGHTINGS, bag_weights
 
@@ -14,14 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WEIGHTINGS",
+    "BatchLayout",
+    "Head",
+    "ModelAdapter",
     "TokenSuperposition",
     "bag_weights",
     "fold_bags",
     "fold_mask",
+    "fold_sequence_id",
     "linear_multi_hot_cross_entropy",
     "multi_hot_cross_entropy",
     "next_bag_targets",
     "next_window_targets",
+    "register_adapter",
     "sum_to_one_cross_entropy",
     "superpose",
 ]

@@ -5,20 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .phase import RunLength, Schedule, parse_time, switch_batch
+from .settings import Settings
+from .weights import bag_weights
 
-__all__ = ["BagData", "Settings", "run_length", "settle_bag_size", "settle_switch"]
+__all__ = ["BagData", "refuse_to_superpose_now", "run_length", "settle_bag_size", "settle_switch"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The Algorithm's arguments, as given: None is left to the dataset."""
-
-    bag_size: int | None
-    duration: str | None
-    weighting: str
-    mode: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,7 @@ def run_length(state: Any, data: BagData | None, growth: int, world_size: int) -
 def settle_bag_size(settings: Settings, data: BagData | None, saved: dict[str, Any] | None) -> int:
     """Return s, or raise ValueError naming the two values that disagree."""
     given = settings.bag_size
-    served = None if data is None or settings.mode == "output_only" else data.bag_size
+    served = data.bag_size if data is not None and settings.folds_inputs else None
     if given is not None and served is not None and given != served:
         raise ValueError(
             f"TokenSuperposition has bag_size {given} and the dataset bag_size {served}; the rows it serves "
@@ -66,6 +58,8 @@ def settle_bag_size(settings: Settings, data: BagData | None, saved: dict[str, A
             "TokenSuperposition has no bag_size and the training dataset names none. Type bag_size=6, or "
             "train from bag shards (train_loader: name: bag_shards)."
         )
+    if isinstance(settings.weighting, tuple):
+        bag_weights(settings.weighting, bag_size)  # as many numbers as tokens in a bag, or ValueError
     _refuse_change("bag_size", saved, bag_size)
     return bag_size
 
@@ -78,15 +72,15 @@ def settle_switch(
     A share of the run that a checkpoint has already turned into a batch stays that batch: worked out again on
     a longer run, it would go back into superposition.
     """
-    _refuse_change("mode", saved, settings.mode)
-    _refuse_change("weighting", saved, settings.weighting)
+    for name in ("mode", "weighting", "alternative", "recovery_rows"):
+        _refuse_change(name, saved, settings.saved()[name])
     served = None if data is None else data.superposition_batches
-    if settings.mode == "output_only" and served:
+    if not settings.folds_inputs and served:
         raise ValueError(
             "mode 'output_only' reads ordinary rows, but the dataset serves bag rows for its first "
             f"{served} batches (superposition_batches {served}). Set the dataset's superposition_batches: 0."
         )
-    if settings.mode == "output_only":
+    if not settings.folds_inputs:
         served = None
     given = None
     if settings.duration is not None:
@@ -109,6 +103,33 @@ def settle_switch(
     _refuse_change("switch_batch", saved, switch)
     _say_if_it_never_ends(switch, run)
     return Schedule(bag_size, switch)
+
+
+def refuse_to_superpose_now(
+    settings: Settings, data: BagData | None, saved: dict[str, Any] | None, state: Any, schedule: Schedule
+) -> None:
+    """Raise ValueError when the next batch is to be superposed, but the run was ordinary or has no bags."""
+    bag_size, switch = schedule.bag_size, schedule.switch_batch
+    loader = type(getattr(state.train_dataloader, "dataset", state.train_dataloader)).__name__
+    if saved is None and state.timestamp.batch > 0:
+        raise ValueError(
+            f"the checkpoint is at batch {int(state.timestamp.batch)} and was trained without "
+            f"TokenSuperposition, which would superpose until batch {switch}. Type duration='0ba', or start "
+            "a new run from its weights (load_weights_only=True)."
+        )
+    if data is not None and settings.recovery_rows is not None:
+        raise ValueError(
+            f"recovery_rows is {settings.recovery_rows!r}, but a {loader} serves rows of its own in the "
+            "recovery phase. Leave recovery_rows out."
+        )
+    if data is None and settings.folds_inputs and settings.recovery_rows is None:
+        raise ValueError(
+            f"mode {settings.mode!r} needs rows of L*{bag_size} tokens until batch {switch} and rows of L "
+            f"after it; the training data, a {loader}, serves no bag rows. Train from bag shards "
+            "(train_loader: name: bag_shards). Or say what becomes of rows of "
+            f"L*{bag_size} tokens from batch {switch} on: recovery_rows='split' or 'keep'. Or type "
+            "mode='output_only'."
+        )
 
 
 def _refuse_change(name: str, saved: dict[str, Any] | None, now: object) -> None:

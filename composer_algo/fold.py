@@ -5,7 +5,14 @@ Letters: B rows, T tokens in a row, L latent positions, S tokens in a bag, D wid
 
 import torch
 
-__all__ = ["fold_bags", "fold_mask", "next_bag_targets", "next_window_targets", "superpose"]
+__all__ = [
+    "fold_bags",
+    "fold_mask",
+    "fold_sequence_id",
+    "next_bag_targets",
+    "next_window_targets",
+    "superpose",
+]
 
 # Signed, so that they can hold ignore_index.
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16)
@@ -48,6 +55,24 @@ def fold_mask(mask_BT: torch.Tensor, bag_size: int) -> torch.Tensor:
             "tokens, or pack them without padding as `tst prepare` does."
         )
     return attended_BL.contiguous()
+
+
+def fold_sequence_id(sequence_id_BT: torch.Tensor, bag_size: int) -> torch.Tensor:
+    """Fold the numbers of a row's packed documents to one a bag: ``[B, T] -> [B, T / bag_size]``.
+
+    The rule: a bag belongs to the document of its last token, because what it predicts comes after that one.
+    A bag over a document's end still averages both documents' tokens, and attends with the later one's.
+
+    >>> fold_sequence_id(torch.tensor([[0, 0, 0, 1, 1, 1]]), 2).tolist()
+    [[0, 1, 1]]
+
+    Raises:
+        ValueError: ``sequence_id_BT`` is not a 2-D integer tensor, or T is not a multiple of ``bag_size``.
+    """
+    sequence_id_BLS = _fold(
+        _check_integers(sequence_id_BT, "sequence_id"), check_bag_size(bag_size), "sequence_id"
+    )
+    return sequence_id_BLS[..., -1].contiguous()
 
 
 def next_bag_targets(labels_BT: torch.Tensor, bag_size: int, ignore_index: int = -100) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """Laws of TokenSuperposition inside a Composer run."""
 
-import math
 import subprocess
 import sys
 
@@ -8,191 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from composer.loggers import LoggerDestination
-from tiny_runs import (
-    BAG_SIZE,
-    FAMILIES,
-    GLOBAL_BATCH,
-    SEQ_LEN,
-    VOCABULARY,
-    BagRows,
-    Rows,
-    load,
-    make_hf_model,
-    make_model,
-    train,
-)
+from tiny_models import BAG_SIZE, SEQ_LEN, VOCABULARY, make_hf_model, make_model
+from tiny_runs import GLOBAL_BATCH, BagRows, Rows, load, train
 
-from composer_algo import WEIGHTINGS, TokenSuperposition, bag_weights, multi_hot_cross_entropy
-from composer_algo.adapter import adapter_for
-from composer_algo.batch import TARGETS, superpose_batch
+from composer_algo import TokenSuperposition
 
 SWITCH = 3
 
 
-def adapted(family="llama", weighting="uniform", **changes):
-    model = make_model(family, **changes)
-    adapter_for(model, folds_inputs=True).install(
-        lambda logits, targets: multi_hot_cross_entropy(
-            logits, targets, bag_weights(weighting, targets.shape[-1])
-        )
-    )
-    return model
-
-
-def superposed_batch(mode="full", bag_size=BAG_SIZE):
-    length = SEQ_LEN * (1 if mode == "output_only" else bag_size)
-    generator = torch.Generator().manual_seed(3)
-    ids = torch.randint(0, VOCABULARY, (2, length), generator=generator)
-    batch = superpose_batch({"input_ids": ids, "labels": ids.clone()}, bag_size, mode)
-    return {key: value for key, value in batch.items() if key != "labels"}
-
-
 def same_weights(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-# --- the model ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_bags_enter_the_model_as_their_averaged_embeddings_bit_for_bit(family):
-    batch = superposed_batch()
-    with torch.no_grad():
-        logits = adapted(family).eval()(batch)["logits"]
-        plain = make_hf_model(family).eval()
-        embeddings = plain.get_input_embeddings()(batch["input_ids"])
-        reference = plain(inputs_embeds=embeddings.float().mean(dim=2)).logits
-    assert torch.equal(logits, reference)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_ordinary_batch_takes_the_native_path_bit_for_bit(family):
-    ids = torch.randint(0, VOCABULARY, (2, SEQ_LEN), generator=torch.Generator().manual_seed(3))
-    batch = {"input_ids": ids, "labels": ids.clone()}
-    losses = []
-    for model in (adapted(family), make_model(family)):
-        loss = model.loss(model(batch), batch)
-        loss.backward()
-        losses.append((loss, model))
-    assert torch.equal(losses[0][0], losses[1][0])
-    for ours, native in zip(losses[0][1].parameters(), losses[1][1].parameters(), strict=True):
-        assert torch.equal(ours.grad, native.grad)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_no_target_lies_in_its_own_input(family):
-    model, batch = adapted(family).eval(), superposed_batch()
-    changed = 5
-    other = batch["input_ids"].clone()
-    other[:, changed:] = (other[:, changed:] + 1) % VOCABULARY
-    with torch.no_grad():
-        before = model(batch)["logits"]
-        after = model({"input_ids": other})["logits"]
-    # Not bit for bit: the experts of a mixture multiply other groups of tokens, and round otherwise.
-    assert torch.allclose(before[:, :changed], after[:, :changed], rtol=1e-5, atol=1e-6)
-    assert (before[:, changed] - after[:, changed]).abs().amax() > 1e-3
-    # Bag j predicts bag j + 1, so what was changed is what the unchanged logits predict.
-    assert torch.equal(batch[TARGETS][:, changed - 1], batch["input_ids"][:, changed])
-
-
-@pytest.mark.parametrize("mode", ["full", "input_only", "output_only"])
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_first_loss_of_random_weights_is_within_two_percent_of_log_vocabulary(weighting, mode):
-    model, batch = adapted(weighting=weighting), superposed_batch(mode)
-    loss = model.loss(model(batch), batch)["total"].item()
-    assert loss == pytest.approx(math.log(VOCABULARY), rel=0.02)
-
-
-@pytest.mark.parametrize("family", ["qwen3-moe", "mixtral"])
-def test_router_auxiliary_loss_is_added_as_the_native_loss_adds_it(family):
-    batch = superposed_batch()
-    model, plain = adapted(family), make_hf_model(family)
-    loss = model.loss(model(batch), batch)
-    embeddings = plain.get_input_embeddings()(batch["input_ids"]).float().mean(dim=2)
-    # Labels of the folded shape make the model compute its own loss: what is not cross-entropy is the rest.
-    labels = batch[TARGETS][..., 0].roll(1, dims=1)
-    outputs = plain(inputs_embeds=embeddings, labels=labels)
-    silent = make_hf_model(family, output_router_logits=False)(inputs_embeds=embeddings, labels=labels)
-    assert torch.equal(silent.loss + loss["router_auxiliary"], outputs.loss)
-    assert torch.equal(loss["total"], loss["mce"] + loss["router_auxiliary"])
-    assert loss["router_auxiliary"] > 0
-    expected = multi_hot_cross_entropy(outputs.logits, batch[TARGETS])
-    assert torch.equal(loss["mce"], expected)
-
-
-def test_router_auxiliary_loss_stays_away_when_the_config_does_not_ask_for_it():
-    model, batch = adapted("qwen3-moe", output_router_logits=False), superposed_batch()
-    assert set(model.loss(model(batch), batch)) == {"total", "mce"}
-
-
-def test_weights_have_the_same_names_with_and_without_the_adapter():
-    assert list(adapted().state_dict()) == list(make_model().state_dict())
-
-
-def test_logits_that_fit_no_latent_position_are_refused():
-    model, batch = adapted(), superposed_batch()
-    logits = torch.zeros(2, SEQ_LEN - 1, VOCABULARY)
-    with pytest.raises(ValueError, match=r"\[2, 15, 61\] for 2 rows of 16 latent positions"):
-        model.loss({"logits": logits}, batch)
-
-
-# --- the batch ---------------------------------------------------------------------------------------------
-
-
-def test_input_only_predicts_the_token_after_each_bag():
-    ids = torch.arange(12)[None]
-    batch = superpose_batch({"input_ids": ids, "labels": ids}, 4, "input_only")
-    assert batch["input_ids"].tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]]
-    assert batch[TARGETS].tolist() == [[[4], [8], [-100]]]
-
-
-def test_output_only_keeps_the_tokens_and_predicts_those_after_each():
-    ids = torch.arange(4)[None]
-    batch = superpose_batch({"input_ids": ids, "labels": ids}, 2, "output_only")
-    assert torch.equal(batch["input_ids"], ids)
-    assert batch[TARGETS].tolist() == [[[1, 2], [2, 3], [3, -100], [-100, -100]]]
-
-
-@pytest.mark.parametrize("mode", ["full", "input_only", "output_only"])
-def test_every_tensor_of_a_superposed_batch_has_one_entry_for_each_row(mode):
-    ids = torch.zeros(3, 8, dtype=torch.int64)
-    batch = {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}
-    assert all(value.shape[0] == 3 for value in superpose_batch(batch, 4, mode).values())
-
-
-def test_attention_mask_is_folded_with_the_ids():
-    ids = torch.zeros(1, 8, dtype=torch.int64)
-    mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0]])
-    batch = superpose_batch({"input_ids": ids, "labels": ids, "attention_mask": mask}, 4, "full")
-    assert batch["attention_mask"].tolist() == [[1, 0]]
-
-
-def test_superposing_leaves_the_batch_that_came_in_as_it_was():
-    ids = torch.zeros(1, 8, dtype=torch.int64)
-    batch = {"input_ids": ids, "labels": ids.clone()}
-    superpose_batch(batch, 4, "full")
-    assert set(batch) == {"input_ids", "labels"}
-    assert batch["input_ids"] is ids
-
-
-@pytest.mark.parametrize(
-    ("batch", "said"),
-    [
-        ([torch.zeros(1, 8)], "list.*mapping"),
-        ({"input_ids": torch.zeros(1, 8).long()}, r"\['input_ids'\].*labels"),
-        ({"input_ids": torch.zeros(1, 8).long(), "labels": torch.zeros(1, 7).long()}, r"\[1, 7\].*\[1, 8\]"),
-        (
-            {key: torch.zeros(1, 8).long() for key in ("input_ids", "labels", "position_ids")},
-            "position_ids.*no rule",
-        ),
-    ],
-)
-def test_batch_that_cannot_be_superposed_is_refused(batch, said):
-    with pytest.raises(ValueError, match=said):
-        superpose_batch(batch, 4, "full")
-
-
-# --- the run -----------------------------------------------------------------------------------------------
 
 
 def test_run_superposes_until_the_switch_and_logs_what_it_does():
@@ -215,7 +39,14 @@ def test_run_superposes_until_the_switch_and_logs_what_it_does():
         if key.startswith("superposition/")
     }
     settings = {"duration": None, "weighting": "uniform", "mode": "full"}
-    assert hyperparameters == {"bag_size": BAG_SIZE, "switch_batch": SWITCH, **settings}
+    unused = {"alternative": None, "recovery_rows": None}
+    assert hyperparameters == {
+        "bag_size": BAG_SIZE,
+        "switch_batch": SWITCH,
+        "phase": 1,
+        **settings,
+        **unused,
+    }
 
 
 def test_losses_of_the_run_are_those_of_a_loop_written_by_hand():
@@ -353,7 +184,9 @@ def test_state_of_the_algorithm_is_scalars_that_load_with_weights_only(tmp_path)
         "duration": "0.5dur",
         "weighting": "uniform",
         "mode": "full",
-        "repr": "TokenSuperposition(bag_size=None, duration='0.5dur', weighting='uniform', mode='full')",
+        "alternative": None,
+        "recovery_rows": None,
+        "repr": repr(TokenSuperposition(duration="0.5dur")),
     }
 
 

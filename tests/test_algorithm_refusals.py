@@ -7,7 +7,8 @@ import torch
 import transformers
 from composer.core import Time
 from composer.models import ComposerClassifier, HuggingFaceModel
-from tiny_runs import BAG_SIZE, SEQ_LEN, VOCABULARY, BagRows, Rows, load, make_hf_model, make_model, train
+from tiny_models import BAG_SIZE, SEQ_LEN, VOCABULARY, make_hf_model, make_model
+from tiny_runs import BagRows, Rows, load, train
 
 import tstdata
 from composer_algo import TokenSuperposition

@@ -12,7 +12,8 @@ import pytest
 import torch
 import transformers
 from composer.models import HuggingFaceModel
-from tiny_runs import LLAMA_LIKE, SMALL, train
+from tiny_models import LLAMA_LIKE, SMALL
+from tiny_runs import train
 
 import tstdata
 from composer_algo import TokenSuperposition

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_runs import FAMILIES, make_hf_model
+from tiny_models import FAMILIES, make_hf_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from composer_algo import fold_bags, multi_hot_cross_entropy, next_bag_targets, superpose

@@ -16,7 +16,10 @@ MAY_LOAD = {
         "dataset": {"streaming", "torch"},
         "dataloader": {"composer", "streaming", "torch"},
     },
-    "composer_algo": {"adapter": {"composer", "transformers"}, "algorithm": {"composer", "transformers"}},
+    "composer_algo": {
+        "algorithm": {"composer", "transformers"},
+        "hugging_face": {"composer", "transformers"},
+    },
 }
 
 

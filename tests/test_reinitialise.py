@@ -6,7 +6,8 @@ import pytest
 import torch
 from composer import Callback
 from draw_ranks import draw_on_a_rank
-from tiny_runs import BAG_SIZE, BagRows, make_model, train
+from tiny_models import BAG_SIZE, make_model
+from tiny_runs import BagRows, train
 
 from composer_algo import TokenSuperposition
 from tstruns.reinitialise import ReinitialiseEmbeddings

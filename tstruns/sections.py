@@ -169,8 +169,10 @@ class TokenSuperposition(Section):
 
     bag_size: PositiveInt | None = None
     duration: Time | None = None
-    weighting: str = "uniform"
+    weighting: str | list[float] = "uniform"
     mode: Literal["full", "input_only", "output_only"] = "full"
+    alternative: Literal["sum_to_one"] | None = None
+    fused_loss: bool | Literal["always"] = True
 
 
 class GradientClipping(Section):

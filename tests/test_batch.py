@@ -1,0 +1,59 @@
+"""Laws of one batch: what goes in, what is predicted, and what is refused."""
+
+import pytest
+import torch
+
+from composer_algo.batch import TARGETS, superpose_batch
+
+
+def test_input_only_predicts_the_token_after_each_bag():
+    ids = torch.arange(12)[None]
+    batch = superpose_batch({"input_ids": ids, "labels": ids}, 4, "input_only")
+    assert batch["input_ids"].tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]]
+    assert batch[TARGETS].tolist() == [[[4], [8], [-100]]]
+
+
+def test_output_only_keeps_the_tokens_and_predicts_those_after_each():
+    ids = torch.arange(4)[None]
+    batch = superpose_batch({"input_ids": ids, "labels": ids}, 2, "output_only")
+    assert torch.equal(batch["input_ids"], ids)
+    assert batch[TARGETS].tolist() == [[[1, 2], [2, 3], [3, -100], [-100, -100]]]
+
+
+@pytest.mark.parametrize("mode", ["full", "input_only", "output_only"])
+def test_every_tensor_of_a_superposed_batch_has_one_entry_for_each_row(mode):
+    ids = torch.zeros(3, 8, dtype=torch.int64)
+    batch = {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}
+    assert all(value.shape[0] == 3 for value in superpose_batch(batch, 4, mode).values())
+
+
+def test_attention_mask_is_folded_with_the_ids():
+    ids = torch.zeros(1, 8, dtype=torch.int64)
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0]])
+    batch = superpose_batch({"input_ids": ids, "labels": ids, "attention_mask": mask}, 4, "full")
+    assert batch["attention_mask"].tolist() == [[1, 0]]
+
+
+def test_superposing_leaves_the_batch_that_came_in_as_it_was():
+    ids = torch.zeros(1, 8, dtype=torch.int64)
+    batch = {"input_ids": ids, "labels": ids.clone()}
+    superpose_batch(batch, 4, "full")
+    assert set(batch) == {"input_ids", "labels"}
+    assert batch["input_ids"] is ids
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ([torch.zeros(1, 8)], "list.*mapping"),
+        ({"input_ids": torch.zeros(1, 8).long()}, r"\['input_ids'\].*labels"),
+        ({"input_ids": torch.zeros(1, 8).long(), "labels": torch.zeros(1, 7).long()}, r"\[1, 7\].*\[1, 8\]"),
+        (
+            {key: torch.zeros(1, 8).long() for key in ("input_ids", "labels", "position_ids")},
+            "position_ids.*no rule",
+        ),
+    ],
+)
+def test_batch_that_cannot_be_superposed_is_refused(batch, said):
+    with pytest.raises(ValueError, match=said):
+        superpose_batch(batch, 4, "full")
