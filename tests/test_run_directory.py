@@ -40,6 +40,11 @@ def test_a_changed_config_is_refused_naming_each_key_with_both_values(claimed):
     assert "eval_loader.name: 'bag_shards' there, None now" in text
 
 
+def test_an_algorithm_without_arguments_is_part_of_the_config(claimed):
+    with pytest.raises(ValueError, match=r"algorithms.reinitialise_embeddings: None there, \{\} now"):
+        claim(claimed, "algorithms.reinitialise_embeddings={}")
+
+
 def test_a_run_that_trained_nothing_binds_nobody_to_its_config(refused):
     assert not claim(refused, "seed=6", "model.config.hidden_size=32")
     assert RunDirectory(refused.parent / "run").config()["seed"] == 6

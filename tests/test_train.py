@@ -14,6 +14,7 @@ from small_run import GPT2_WITH_DROPOUT, LLAMA, metrics_without_times, run, writ
 from tokenizers import Tokenizer
 from tst_tools import cli
 
+from tstdata import DatasetCard
 from tstruns import RunDirectory
 
 # Streaming leaves the closing of a shard it has checked to the garbage collector.
@@ -50,6 +51,16 @@ def test_summary_is_what_the_metrics_say(finished):
     assert (summary["steps"], summary["superposition_steps"], summary["tokens"]) == (12, 5, 128 * 17)
     evaluated = lines[-1]["metrics/eval/LanguageCrossEntropy"]
     assert summary["eval"]["metrics/eval/LanguageCrossEntropy"] == evaluated
+
+
+def test_summary_says_what_makes_runs_comparable(finished, small_dataset):
+    summary, card = RunDirectory(finished.parent / "run").summary(), DatasetCard.load(small_dataset)
+    # 1 layer of width 16, gated feed-forward of 32, 1,024 ids; forward and backward, scores over 32 positions.
+    weights = 4 * 16 * 16 + 3 * 16 * 32 + 1024 * 16
+    assert summary["flops_per_position"] == 6 * weights + 12 * 16 * 32
+    identity = {"sha256": card.sha256, "seq_len": 32, "tokenizer_sha256": card.tokenizer.vocab_sha256}
+    assert summary["train_data"] == identity
+    assert summary["eval_data"] == {**identity, "rows": 8}
 
 
 def test_a_finished_run_says_so_and_is_left_as_it_is(finished, capsys):

@@ -11,6 +11,7 @@ COMMANDS = {
     "verify": "re-read every byte of a dataset against its promises",
     "plan": "say what a run will read, cost and be, before it starts",
     "train": "run a Composer Trainer from a YAML file",
+    "compare": "report on finished runs at equal FLOPs, equal loss and equal data",
     "demo": "prepare, train a baseline and a TST run, and compare: the whole product in minutes",
 }
 

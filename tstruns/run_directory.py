@@ -118,7 +118,7 @@ class RunDirectory:
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Returns one sentence for each key whose change would make the resumed run another run."""
-    before, after = _flat(old), _flat(new)
+    before, after = flat(old), flat(new)
     sentences = []
     for key in sorted({*before, *after}):
         was, now = before.get(key), after.get(key)
@@ -139,15 +139,15 @@ def _grows(old: str, new: str) -> bool:
     return old_unit == new_unit and int(new.removesuffix(new_unit)) > int(old.removesuffix(old_unit))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns {dotted key: value}; an absent section and a null one are the same."""
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns {dotted key: value}; an absent section and a null one are the same, an empty one is there."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
+        if isinstance(value, dict) and value:
+            found.update(flat(value, f"{prefix}{key}."))
         elif value is not None:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _yaml(values: dict[str, Any]) -> str:
