@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tstdata.packing import find_document_with, pack
+from tstdata.packing import documents_with, pack, without_documents
 
 documents = st.lists(st.lists(st.integers(2, 60_000), max_size=6), max_size=8)
 
@@ -24,7 +24,13 @@ def test_packed_documents_are_the_documents_each_closed_once(texts, bos_id, dtyp
     assert packed.tokens.dtype == dtype
 
 
-@given(documents, st.integers(2, 60_000))
-def test_the_document_with_a_token_is_the_first_that_has_it(texts, token):
-    first = next((index for index, text in enumerate(texts) if token in text), None)
-    assert find_document_with(token, *flat(texts)) == first
+@given(documents, st.integers(2, 9))
+def test_the_documents_with_a_token_are_all_that_have_it_and_the_others_stay(texts, token):
+    texts = [[one % 10 for one in text] for text in texts]
+    ids, lengths = flat(texts)
+    hits = documents_with(token, ids, lengths)
+    assert hits.tolist() == [index for index, text in enumerate(texts) if token in text]
+    left, left_lengths = without_documents(hits, ids, lengths)
+    kept = [text for text in texts if token not in text]
+    assert left.tolist() == [one for text in kept for one in text]
+    assert left_lengths.tolist() == [len(text) for text in kept]

@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="fail",
         help="bad input: stop (default), or leave it out and list it in OUT/rejects.jsonl",
     )
+    add("--append", action="store_true", help="add the sources to the finished dataset OUT, as new shards")
     add("--compression", metavar="zstd[:LEVEL]", help="compress the shards")
     add("--size-limit", type=int, metavar="BYTES", help="largest shard before compression (default: 64 MiB)")
     add("--workers", type=int, default=1, metavar="N", help="processes that encode (default: 1)")
@@ -79,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         limit=args.limit,
         holdout=args.holdout,
         on_error=args.on_error,
+        append=args.append,
         compression=args.compression,
         size_limit=DEFAULT_SIZE_LIMIT if args.size_limit is None else args.size_limit,
         workers=args.workers,

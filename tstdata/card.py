@@ -70,10 +70,13 @@ class Source(_Record):
 class Part(_Record):
     """What one preparation added: the first of a dataset, or an append.
 
-    Its shards are full but the last, and none is shared with another part. `num_rejected` documents could not
-    be read and are listed in `rejects.jsonl`; `num_short` had fewer characters than asked for.
+    Its shards are full but the last, and none is shared with another part. An append's rows begin with the
+    leftover of the parts before it, so `num_tokens` of its documents may make a row more than they fill.
+    `num_rejected` documents could not be read and are listed in a file of rejects; `num_short` had fewer
+    characters than asked for.
     """
 
+    recipe: Recipe
     num_sources: int
     num_documents: int
     num_tokens: int
@@ -84,12 +87,16 @@ class Part(_Record):
     versions: dict[str, str]
 
 
+# What parts sum up to.
+COUNTS = ("num_documents", "num_tokens", "num_rows", "num_shards", "num_rejected", "num_short")
+
+
 class DatasetCard(_Record):
     """Everything `dataset.json` holds.
 
     `num_tokens` counts all ids, end-of-text included: `num_rows * seq_len + len(leftover)`. `files` holds the
-    sha256 of `index.json`, of every file of `documents/` and of `rejects.jsonl` if there is one; the shards'
-    own hashes are in `index.json`. `parts` sum up to the counts; `versions` are those of the first.
+    sha256 of `index.json`, of every file of `documents/` and of those that list rejects; the shards' own
+    hashes are in `index.json`. `parts` sum up to the counts; `recipe` and `versions` are the first one's.
     """
 
     format_version: int

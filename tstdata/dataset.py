@@ -101,8 +101,8 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         nodes = streaming_kwargs.get("num_canonical_nodes")
         self._given = {"shuffle_seed": shuffle_seed, "num_canonical_nodes": nodes}
         self.global_batch_size = batch_size * self._parallel_rank_world.num_ranks
-        rows = self.samples_per_shard.tolist()
         self.stored = read_stored(self.streams[0], self.shards, self._unique_rank_world.rank)
+        rows = self.samples_per_shard[: self.stored.num_shards].tolist()
         self.card, self.seq_len = self.stored.card, self.stored.seq_len
         try:
             self.plan = SuperpositionPlan.of_shards(
@@ -164,7 +164,9 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         """Returns the sample ids of an epoch, `[global batches, global batch size]`; see `tstdata.order`."""
         self._resume(self._parallel_rank_world, self.next_epoch)
         plan, nodes = self.plan.epoch(epoch), int(self.num_canonical_nodes or 1)
-        return epoch_batches(self.samples_per_shard, plan, self.bag_size, nodes, self._shuffle())
+        return epoch_batches(
+            self.samples_per_shard[: self.stored.num_shards], plan, self.bag_size, nodes, self._shuffle()
+        )
 
     def __iter__(self) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
         """Yields this worker's part of the next epoch, or of what a checkpoint left of it."""

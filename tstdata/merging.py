@@ -4,6 +4,7 @@ import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,11 @@ import pyarrow.parquet as pq
 
 from .commit import committing, file_sha256
 from .segments import Segment, TokenStream, read_documents_of
-from .shards import INDEX_FILE, ShardLayout, write_index, write_shard
+from .shards import ShardLayout, write_shard
 from .tokenizer import LoadedTokenizer
 
 DOCUMENTS_DIR = "documents"
 TOKENIZER_DIR = "tokenizer"
-REJECTS_FILE = "rejects.jsonl"
 DOCUMENTS_SCHEMA = pa.schema(
     [
         ("source", pa.int32()),
@@ -33,58 +33,81 @@ _DOCUMENTS_A_GROUP = 1 << 16
 
 
 def write_shards(
-    out: Path, stream: TokenStream, layout: ShardLayout, workers: int, on_tokens: Callable[[int], object]
-) -> int:
-    """Writes all full rows of the stream as shards, then `index.json`; returns the number of shards."""
+    out: Path,
+    stream: TokenStream,
+    layout: ShardLayout,
+    workers: int,
+    on_tokens: Callable[[int], object],
+    first_shard: int = 0,
+) -> list[Any]:
+    """Writes all full rows of the stream as shards, numbered from `first_shard`; returns their entries."""
     num_rows = len(stream) // layout.seq_len
     a_shard = layout.rows_per_shard
 
     def write_one(first_row: int) -> dict[str, Any]:
         stop_row = min(first_row + a_shard, num_rows)
         tokens = stream.read(first_row * layout.seq_len, stop_row * layout.seq_len)
-        entry = write_shard(out, first_row // a_shard, tokens.reshape(-1, layout.seq_len), layout)
+        number = first_shard + first_row // a_shard
+        entry = write_shard(out, number, tokens.reshape(-1, layout.seq_len), layout)
         on_tokens(len(tokens))
         return entry
 
     # Threads: reading, hashing, compressing and writing all let go of the interpreter.
     with ThreadPoolExecutor(workers) as pool:
-        entries = list(pool.map(write_one, range(0, num_rows, a_shard)))
-    write_index(out, entries)
-    return len(entries)
+        return list(pool.map(write_one, range(0, num_rows, a_shard)))
 
 
-def write_documents(out: Path, segments: Sequence[Segment], paths: Sequence[str]) -> None:
-    """Writes `documents/*.parquet`, one row a document in the order of the stream."""
+@dataclass(frozen=True)
+class Numbering:
+    """Where the documents of a preparation begin in the dataset: all 0 but for an append."""
+
+    file: int = 0
+    source: int = 0
+    token: int = 0
+
+
+def write_documents(
+    out: Path, segments: Sequence[Segment], paths: Sequence[str], first: Numbering = Numbering()
+) -> list[str]:
+    """Writes `documents/*.parquet`, one row a document in the order of the stream; returns the files' names.
+
+    `paths` are those of the files that the segments' source numbers count.
+    """
     folder = out / DOCUMENTS_DIR
     folder.mkdir(exist_ok=True)
-    tables = _documents_tables(segments, paths)
+    tables = _documents_tables(segments, paths, first)
     waiting = DOCUMENTS_SCHEMA.empty_table()
-    for number in itertools.count():
+    names: list[str] = []
+    for number in itertools.count(first.file):
         while len(waiting) < _DOCUMENTS_A_FILE and (table := next(tables, None)) is not None:
             waiting = pa.concat_tables([waiting, table])
-        if number and not len(waiting):
-            break
-        with committing(folder / f"documents.{number:05}.parquet") as file:
+        if names and not len(waiting):
+            return names
+        names.append(f"{DOCUMENTS_DIR}/documents.{number:05}.parquet")
+        with committing(out / names[-1]) as file:
             part = waiting.slice(0, _DOCUMENTS_A_FILE).combine_chunks()
             pq.write_table(part, file, compression="zstd", row_group_size=_DOCUMENTS_A_GROUP)
         waiting = waiting.slice(_DOCUMENTS_A_FILE)
+    raise AssertionError("unreachable")
 
 
-def _documents_tables(segments: Sequence[Segment], paths: Sequence[str]) -> Iterator[pa.Table]:
-    first_token = 0
+def _documents_tables(
+    segments: Sequence[Segment], paths: Sequence[str], first: Numbering
+) -> Iterator[pa.Table]:
+    first_token = first.token
     for segment in segments:
-        yield _documents_table(read_documents_of(segment), first_token, paths)
+        yield _documents_table(read_documents_of(segment), paths, first_token, first.source)
         first_token += segment.num_tokens
 
 
-def _documents_table(records: Any, first_token: int, paths: Sequence[str]) -> pa.Table:
+def _documents_table(records: Any, paths: Sequence[str], first_token: int, first_source: int) -> pa.Table:
     num_tokens = records["num_tokens"].astype(np.int64)
     sources, codes = np.unique(records["source"], return_inverse=True)
     path = pa.DictionaryArray.from_arrays(
         pa.array(codes.astype(np.int32)), pa.array([paths[source] for source in sources], pa.string())
     ).cast(pa.string())
     columns = [
-        pa.array(records["source"].astype(np.int32)),
+        pa.array(records["source"].astype(np.int32) + np.int32(first_source)),
         path,
         pa.array(records["place"]),
         pa.array(first_token + np.cumsum(num_tokens) - num_tokens),
@@ -108,23 +131,19 @@ def copy_tokenizer(out: Path, tokenizer: LoadedTokenizer) -> None:
             raise ValueError(f"{path} changed while it was in use: run the same command again.")
 
 
-def write_rejects(out: Path, segments: Sequence[Segment]) -> None:
-    """Writes `rejects.jsonl`, a line for each document left out, in the order of the sources; if any."""
-    if any(segment.num_rejected for segment in segments):
-        with committing(out / REJECTS_FILE) as file:
-            for segment in segments:
-                if segment.num_rejected:
-                    file.write(segment.stem.with_suffix(".rejects").read_bytes())
+def write_rejects(out: Path, segments: Sequence[Segment], part: int) -> list[str]:
+    """Writes a line for each document that a part left out, in the order of the sources; returns file names.
 
-
-def hash_files(out: Path) -> dict[str, str]:
-    """Returns the sha256 of `index.json`, `rejects.jsonl` and the files of `documents/`, by path inside."""
-    names = [
-        INDEX_FILE,
-        *([REJECTS_FILE] if (out / REJECTS_FILE).exists() else []),
-        *sorted(f"{DOCUMENTS_DIR}/{path.name}" for path in (out / DOCUMENTS_DIR).glob("*.parquet")),
-    ]
-    return {name: file_sha256(out / name) for name in names}
+    The first part's are in `rejects.jsonl`, an append's in a file of its own; without rejects there is none.
+    """
+    if not any(segment.num_rejected for segment in segments):
+        return []
+    name = f"rejects.{part:05}.jsonl" if part else "rejects.jsonl"
+    with committing(out / name) as file:
+        for segment in segments:
+            if segment.num_rejected:
+                file.write(segment.stem.with_suffix(".rejects").read_bytes())
+    return [name]
 
 
 def count_by_source(segments: Sequence[Segment], num_sources: int) -> tuple[list[int], list[int]]:

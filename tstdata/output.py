@@ -6,10 +6,12 @@ from pathlib import Path
 
 from .card import CARD_FILE, DatasetCard
 from .commit import commit_bytes
-from .request import Request, differences
+from .request import Request, differences, unlike
 
 # Where unfinished work is kept inside the output; gone when the dataset is finished.
 WORK_DIR = ".prepare"
+# The same for an append: what it adds to stays a finished dataset.
+APPEND_DIR = ".append"
 _REQUEST_FILE = "request.json"
 
 
@@ -38,7 +40,7 @@ def begin(out: Path, request: Request) -> bool:
     finished = (out / CARD_FILE).exists()
     kept = out / WORK_DIR / _REQUEST_FILE
     if finished:
-        before = Request.of_card(DatasetCard.load(out))
+        before = Request.of_part(DatasetCard.load(out), 0)
     elif kept.exists():
         before = Request.load(kept)
     else:
@@ -57,6 +59,34 @@ def begin(out: Path, request: Request) -> bool:
     return finished
 
 
+def begin_append(out: Path, request: Request) -> bool:
+    """Begins an append to a finished dataset or joins one that was interrupted; True if it is in it already.
+
+    Raises:
+        ValueError: The dataset is of another kind of rows or tokenizer, or another append was begun.
+        FileNotFoundError: There is no finished dataset.
+    """
+    card = DatasetCard.load(out)
+    if changes := unlike(Request.of_part(card, 0), request):
+        raise ValueError(
+            f"{out} can't be appended to: {'; '.join(changes)}. An append has the dataset's own row length, "
+            "tokenizer and shards: give the same options, or another --out without --append."
+        )
+    parts = [Request.of_part(card, number) for number in range(len(card.parts))]
+    if any(not differences(part, request, with_versions=False) for part in parts):
+        return True
+    kept = out / APPEND_DIR / _REQUEST_FILE
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        commit_bytes(kept, request.to_bytes())
+    elif changes := differences(Request.load(kept), request, with_versions=True):
+        raise ValueError(
+            f"{out} holds an unfinished append of something else: {'; '.join(changes)}. Finish that one "
+            f"first, or give it up by removing {out / APPEND_DIR}."
+        )
+    return False
+
+
 def sweep(out: Path) -> None:
     """Removes what interrupted writes left aside."""
     for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
@@ -64,9 +94,8 @@ def sweep(out: Path) -> None:
             path.unlink()
 
 
-def abandon(out: Path, keep_finished_tasks: bool) -> None:
+def abandon(out: Path, work: Path, keep_finished_tasks: bool) -> None:
     """Removes the work of a preparation that failed, unless there are finished tasks worth keeping."""
-    work = out / WORK_DIR
     if keep_finished_tasks and any(work.glob("task-*.json")):
         return
     shutil.rmtree(work, ignore_errors=True)

@@ -11,7 +11,7 @@ from .building import Building
 from .card import DatasetCard, Recipe
 from .formats import FORMATS
 from .options import PrepareOptions
-from .output import WORK_DIR, begin, check_output
+from .output import begin, begin_append, check_output
 from .progress import Progress
 from .request import Request, SourceIdentity, package_versions
 from .selection import TRAIN, VAL
@@ -62,6 +62,7 @@ def prepare(
     limit: int | None = None,
     holdout: float | None = None,
     on_error: str = "fail",
+    append: bool = False,
     compression: str | None = None,
     size_limit: int = DEFAULT_SIZE_LIMIT,
     workers: int = 1,
@@ -87,6 +88,7 @@ def prepare(
         limit: Takes the first so many documents.
         holdout: Share of documents, by hash of the text, to hold out: makes `out`/train and `out`/val.
         on_error: What to do with bad input: "fail", or "skip" it and list it in `rejects.jsonl`.
+        append: Adds the sources to the finished dataset at `out`, as new shards; the old ones stay.
         compression: None, `zstd` or `zstd:LEVEL`.
         size_limit: Largest size of a shard in bytes, before compression.
         workers: Processes that encode.
@@ -117,7 +119,7 @@ def prepare(
     options.check()
     loaded = load_tokenizer(tokenizer, eos_token, bos)
     files = tuple(find_sources(sources, source_format, text_key, split))
-    run = _Run(files, loaded, os.fspath(tokenizer), dry_run)
+    run = _Run(files, loaded, os.fspath(tokenizer), append, dry_run)
     if holdout is None:
         return run.make(Path(out), options)
     # Two datasets, each as if the corpus held no other documents; read twice, because encoding is what costs.
@@ -132,6 +134,7 @@ class _Run:
     files: tuple[SourceFile, ...]
     loaded: LoadedTokenizer
     tokenizer: str
+    append: bool
     dry_run: bool
     identities: tuple[SourceIdentity, ...] | None = None
 
@@ -143,16 +146,17 @@ class _Run:
         report = PrepareReport(
             out, self.files, len(cut_tasks(self.files)), layout.dtype, identity.eos_token, identity.eos_id
         )
+        base = DatasetCard.load(out) if self.append else None
         check_output(out)
         if self.dry_run:
             return report
         request = self._request(options)
-        already_done = begin(out, request)
+        already_done = begin_append(out, request) if self.append else begin(out, request)
+        building = Building(out, request, self.files, self.loaded, layout, self.tokenizer, options, base)
         if not already_done:
-            building = Building(out, request, self.files, self.loaded, layout, self.tokenizer, options)
             building.encode()
             building.merge()
-        shutil.rmtree(out / WORK_DIR, ignore_errors=True)
+        shutil.rmtree(building.work, ignore_errors=True)
         card = DatasetCard.load(out)
         if card.num_rejected and options.on_error == "fail":
             raise ValueError(

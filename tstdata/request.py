@@ -1,7 +1,7 @@
 """The request: what a preparation was asked to make, kept beside unfinished work; and how two differ."""
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,20 @@ class Request(BaseModel):
     versions: dict[str, str]
 
     @classmethod
-    def of_card(cls, card: DatasetCard) -> "Request":
-        """Returns what a finished dataset was made of."""
-        sources = [source.model_dump(include=set(SourceIdentity.model_fields)) for source in card.sources]
+    def of_part(cls, card: DatasetCard, number: int) -> "Request":
+        """Returns what a part of a finished dataset was made of: 0 is the first, then come the appends."""
+        part = card.parts[number]
+        start = sum(before.num_sources for before in card.parts[:number])
+        sources = [
+            source.model_dump(include=set(SourceIdentity.model_fields))
+            for source in card.sources[start : start + part.num_sources]
+        ]
         return cls.model_validate(
             {
-                "recipe": card.recipe,
+                "recipe": part.recipe,
                 "tokenizer": card.tokenizer,
                 "sources": sources,
-                "versions": card.versions,
+                "versions": part.versions,
             }
         )
 
@@ -81,8 +86,17 @@ def differences(before: Request, now: Request, with_versions: bool) -> list[str]
     return found
 
 
-def _changed_fields(prefix: str, before: BaseModel, now: BaseModel) -> Iterator[str]:
-    for name in type(before).model_fields:
+def unlike(before: Request, now: Request) -> list[str]:
+    """Returns a sentence for each thing in which `now` can't be appended to what `before` made."""
+    same = ("seq_len", "eos_token", "bos_token", "compression", "hashes", "size_limit", "holdout", "part")
+    found = list(_changed_fields("", before.recipe, now.recipe, same))
+    return found + list(_changed_fields("tokenizer ", before.tokenizer, now.tokenizer))
+
+
+def _changed_fields(
+    prefix: str, before: BaseModel, now: BaseModel, names: Sequence[str] | None = None
+) -> Iterator[str]:
+    for name in names or type(before).model_fields:
         yield from _changed(f"{prefix}{name}", getattr(before, name), getattr(now, name))
 
 

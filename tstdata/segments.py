@@ -91,10 +91,12 @@ def find_segment(stem: Path, dtype: str) -> Segment | None:
 class TokenStream:
     """The ids of all segments, one after the other, read from the disk by position; never whole in memory."""
 
-    def __init__(self, segments: Sequence[Segment], dtype: str) -> None:
+    def __init__(self, segments: Sequence[Segment], dtype: str, head: Sequence[int] = ()) -> None:
+        """`head` are ids that come before those of the segments."""
         self._segments = segments
         self._dtype = np.dtype(dtype).newbyteorder("<")
-        self._starts = np.concatenate(
+        self._head = np.array(head, self._dtype)
+        self._starts = len(head) + np.concatenate(
             ([0], np.cumsum([segment.num_tokens for segment in segments], dtype=np.int64))
         )
 
@@ -105,8 +107,10 @@ class TokenStream:
         """Returns the ids at positions start <= i < stop."""
         assert 0 <= start <= stop <= len(self)
         out = np.empty(stop - start, self._dtype)
-        index = int(np.searchsorted(self._starts, start, side="right")) - 1
-        at = start
+        from_head = self._head[start:stop]
+        out[: len(from_head)] = from_head
+        at = start + len(from_head)
+        index = max(0, int(np.searchsorted(self._starts, at, side="right")) - 1)
         while at < stop:
             first = int(self._starts[index])
             end = min(stop, int(self._starts[index + 1]))

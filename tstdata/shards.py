@@ -7,6 +7,7 @@ separators, and it counts 4 bytes of offset a row, plus 8 and the config, agains
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,10 +145,9 @@ def write_shard(
     return {**entry, **layout.config}
 
 
-def write_index(out: Path, entries: list[dict[str, Any]]) -> None:
-    """Commits `index.json`."""
-    text = json.dumps({"version": 2, "shards": entries}, sort_keys=True)
-    commit_bytes(out / INDEX_FILE, text.encode())
+def index_bytes(entries: Sequence[Any]) -> bytes:
+    """Returns the text of an `index.json` of these entries."""
+    return json.dumps({"version": 2, "shards": list(entries)}, sort_keys=True).encode()
 
 
 def _file_entry(name: str, data: bytes) -> dict[str, Any]:

@@ -18,12 +18,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredDataset:
-    """One dataset as found: `sha256` is the card's, or, without a card, that of index.json."""
+    """One dataset as found: `sha256` is the card's, or, without a card, that of index.json.
+
+    Shards from number `num_shards` on are not part of it: an append was interrupted before its card.
+    """
 
     where: str
     card: DatasetCard | None
     sha256: str
     seq_len: int
+    num_shards: int
 
     def check_model(self, vocab_size: int | None, tokenizer: Any = None) -> None:
         """Refuses a model that lacks ids of the card's tokenizer, and a tokenizer unlike it.
@@ -62,7 +66,8 @@ def read_stored(stream: Any, shards: Sequence[Any], rank: int) -> StoredDataset:
     if not (root / CARD_FILE).is_file() and stream.remote:
         _fetch_card(stream, root, rank)
     card = DatasetCard.load(root) if (root / CARD_FILE).is_file() else None
-    seq_len, num_rows = row_width(shards, where), sum(len(shard) for shard in shards)
+    num_shards = card.num_shards if card else len(shards)
+    seq_len, num_rows = row_width(shards, where), sum(len(shard) for shard in shards[:num_shards])
     if card is not None and (card.seq_len, card.num_rows) != (seq_len, num_rows):
         raise ValueError(
             f"{where}: {CARD_FILE} promises {card.num_rows} rows of {card.seq_len} tokens and {INDEX_FILE} "
@@ -70,7 +75,7 @@ def read_stored(stream: Any, shards: Sequence[Any], rank: int) -> StoredDataset:
             "or prepare the dataset again."
         )
     sha256 = card.sha256 if card else hashlib.sha256((root / INDEX_FILE).read_bytes()).hexdigest()
-    return StoredDataset(where, card, sha256, seq_len)
+    return StoredDataset(where, card, sha256, seq_len, num_shards)
 
 
 def _fetch_card(stream: Any, root: Path, rank: int) -> None:

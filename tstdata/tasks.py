@@ -75,7 +75,7 @@ def run_task(
 
     def batches() -> Iterator[tuple[npt.NDArray[np.void], PackedBatch]]:
         for source, file in enumerate(task.files, start=task.first_source):
-            rejects = _Rejects(source, file, job.on_error)
+            rejects = _Rejects(file, job.on_error)
             documents = _selected(
                 read_documents(file, lambda num_bytes: on_progress(num_bytes, 0)), job, rejects, left_out
             )
@@ -92,8 +92,8 @@ def run_task(
 class _Rejects:
     """The rejects of one file: each is an error, or a line of `rejects.jsonl`."""
 
-    def __init__(self, source: int, file: SourceFile, on_error: str) -> None:
-        self._source, self._file, self._on_error = source, file, on_error
+    def __init__(self, file: SourceFile, on_error: str) -> None:
+        self._file, self._on_error = file, on_error
         self._found: list[Reject] = []
 
     def add(self, reject: Reject) -> None:
@@ -104,8 +104,7 @@ class _Rejects:
     def lines(self) -> Iterator[bytes]:
         """Yields the lines by place; the end of a file that could not be read on comes last."""
         for reject in sorted(self._found, key=lambda one: (one.place is None, one.place or 0)):
-            file = {"source": self._source, "path": self._file.path}
-            yield orjson.dumps({**file, **reject._asdict()}) + b"\n"
+            yield orjson.dumps({"path": self._file.path, **reject._asdict()}) + b"\n"
 
 
 def _selected(

@@ -31,7 +31,7 @@ def trace(dataset: Path, card: DatasetCard, start: int, stop: int) -> list[Trace
     """
     found: list[TracedDocument] = []
     try:
-        for table in _groups(dataset, start, stop):
+        for table in _groups(dataset, card, start, stop):
             for record in table.to_pylist():
                 first, length = record["first_token"], record["num_tokens"]
                 if first < stop and first + length > start:
@@ -44,10 +44,10 @@ def trace(dataset: Path, card: DatasetCard, start: int, stop: int) -> list[Trace
     return found
 
 
-def _groups(dataset: Path, start: int, stop: int) -> Iterator[pa.Table]:
+def _groups(dataset: Path, card: DatasetCard, start: int, stop: int) -> Iterator[pa.Table]:
     """Yields the row groups that hold documents of these positions, by the first token of each group."""
     groups: list[tuple[Path, int, int]] = []
-    for path in sorted((dataset / DOCUMENTS_DIR).glob("*.parquet")):
+    for path in (dataset / name for name in sorted(card.files) if name.startswith(DOCUMENTS_DIR)):
         metadata = pq.read_metadata(path)
         column = metadata.schema.names.index("first_token")
         for number in range(metadata.num_row_groups):
