@@ -26,7 +26,6 @@ TINY = DemoSettings(
     steps=20,
     train_bytes=60_000,
     heldout_bytes=20_000,
-    eval_batches=4,
 )
 TRAIN = [sys.executable, "-m", "tst_tools", "train"]
 

@@ -17,13 +17,12 @@ class DemoSettings:
     num_layers: int = 2
     num_heads: int = 2
     rows: int = 16
-    steps: int = 5000
+    steps: int = 4000
     bag_size: int = 2
     superposition_ratio: float = 0.3
     lr: float = 4e-3
-    train_bytes: int = 17_500_000
-    heldout_bytes: int = 400_000
-    eval_batches: int = 64
+    train_bytes: int = 14_000_000
+    heldout_bytes: int = 300_000
     seed: int = 17
 
     @property
@@ -65,7 +64,6 @@ def arm_config(settings: DemoSettings, arm: str, out: Path) -> dict[str, Any]:
         "train_loader": {"name": "bag_shards", "dataset": data},
         "eval_loader": {"name": "bag_shards", "dataset": {"local": str(out / "heldout")}},
         "eval_interval": "0.1dur",
-        "eval_subset_num_batches": settings.eval_batches,
         "algorithms": algorithms,
         "save_interval": "0.1dur",
         "save_num_checkpoints_to_keep": 1,

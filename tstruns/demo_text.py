@@ -1,6 +1,7 @@
 """The demo's corpus: the source text of the machine's own Python installation, and a tokenizer of it."""
 
 import hashlib
+import itertools
 import json
 import os
 import sysconfig
@@ -10,6 +11,7 @@ from pathlib import Path
 END_OF_TEXT = "<|endoftext|>"
 # Files read to learn the merges from: more of them take longer and change little at this vocabulary.
 TOKENIZER_BYTES = 4_000_000
+SMALL_FILE = 16_000
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ def collect_text(train_bytes: int, heldout_bytes: int) -> DemoText:
     """Picks files of the standard library, the held-out ones first, until each part has its size.
 
     The order is that of a hash of each file's path: a fixed mix of the whole library, whatever its folders.
-    With less text than asked for the training part is smaller.
+    The held-out part is made of small files, or a few large tables would be most of it. With less text than
+    asked for the training part is smaller.
 
     Raises:
         ValueError: The installation has hardly any source text.
@@ -32,8 +35,9 @@ def collect_text(train_bytes: int, heldout_bytes: int) -> DemoText:
     root = Path(sysconfig.get_path("stdlib"))
     files = [path for path in root.rglob("*.py") if "site-packages" not in path.parts and _is_text(path)]
     files.sort(key=lambda path: hashlib.sha256(path.relative_to(root).as_posix().encode()).digest())
-    heldout, rest = _take(files, heldout_bytes)
-    train, _ = _take(rest, train_bytes)
+    heldout = _take([path for path in files if path.stat().st_size < SMALL_FILE], heldout_bytes)
+    kept_out = {*heldout}
+    train = _take([path for path in files if path not in kept_out], train_bytes)
     if not heldout or not train:
         raise ValueError(
             f"{root} has {len(files)} Python files: too few for the demo, which needs the standard library"
@@ -48,13 +52,10 @@ def _is_text(path: Path) -> bool:
         return False
 
 
-def _take(files: list[Path], num_bytes: int) -> tuple[list[Path], list[Path]]:
-    total = 0
-    for number, path in enumerate(files):
-        if total >= num_bytes:
-            return files[:number], files[number:]
-        total += path.stat().st_size
-    return files, []
+def _take(files: list[Path], num_bytes: int) -> list[Path]:
+    """Returns the first files that have this size together."""
+    ends = itertools.accumulate(path.stat().st_size for path in files)
+    return files[: 1 + sum(end < num_bytes for end in ends)]
 
 
 def train_tokenizer(files: list[Path], folder: Path, vocab_size: int) -> None:
@@ -72,7 +73,7 @@ def train_tokenizer(files: list[Path], folder: Path, vocab_size: int) -> None:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train([str(path) for path in _take(files, TOKENIZER_BYTES)[0]], trainer)
+    tokenizer.train([str(path) for path in _take(files, TOKENIZER_BYTES)], trainer)
     aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     aside.mkdir(parents=True)
     tokenizer.save(str(aside / "tokenizer.json"))
