@@ -1,6 +1,7 @@
 """The request: what a preparation was asked to make, kept beside unfinished work; and how two differ."""
 
 import importlib.metadata
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from .card import DatasetCard, Recipe, TokenizerIdentity
 
 # The packages that the bytes depend on.
 _PACKAGES = ("tst-toolkit", "tokenizers", "pyarrow", "zstandard", "orjson")
+
+# A message names no more of them.
+_MOST_SOURCES = 10
 
 
 class SourceIdentity(BaseModel):
@@ -112,10 +116,17 @@ def _changed_sources(before: tuple[SourceIdentity, ...], now: tuple[SourceIdenti
     if [source.path for source in before] != [source.path for source in now]:
         old, new = {source.path for source in before}, {source.path for source in now}
         gone, come = sorted(old - new), sorted(new - old)
-        yield from (f"source {path} is gone" for path in gone[:10])
-        yield from (f"source {path} is new" for path in come[:10])
+        yield from (f"source {path} is gone" for path in gone[:_MOST_SOURCES])
+        yield from (f"source {path} is new" for path in come[:_MOST_SOURCES])
         if not gone and not come:
             yield "the order of the sources changed"
         return
-    changed = [new.path for old, new in zip(before, now, strict=True) if old != new]
-    yield from (f"source {path} has other contents" for path in changed[:10])
+    for old, new in itertools.islice(
+        (pair for pair in zip(before, now, strict=True) if pair[0] != pair[1]), _MOST_SOURCES
+    ):
+        if old.sha256 != new.sha256:
+            yield f"source {new.path} has other contents"
+        elif old.format != new.format:
+            yield f"source {new.path} was read as {old.format}, now {new.format}"
+        else:
+            yield f"source {new.path} was read by the key {old.text_key!r}, now {new.text_key!r}"

@@ -1,0 +1,122 @@
+"""Which documents a dataset holds: enough characters, the first so many, and one side of a holdout."""
+
+import orjson
+import pytest
+import xxhash
+from test_append import ids_of
+from test_prepare import tree, write_jsonl
+
+import tstdata
+from tstdata import tasks
+
+TEXTS = [f"text {n} " * (n % 5) for n in range(400)]
+
+
+@pytest.fixture
+def corpus_of(tmp_path):
+    """Writes texts into four files."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for number in range(4):
+        write_jsonl(folder / f"{number}.jsonl", TEXTS[number * 100 : number * 100 + 100])
+    return folder
+
+
+def texts_of(dataset, tokenizer) -> list[str]:
+    ids = ids_of(dataset)
+    texts, start = [], 0
+    for place, one in enumerate(ids):
+        if one == 0:
+            texts.append(tokenizer.decode(ids[start:place], skip_special_tokens=False))
+            start = place + 1
+    return texts
+
+
+def test_documents_of_fewer_characters_are_left_out_and_counted(
+    corpus_of, tmp_path, tokenizer_dir, tokenizer
+):
+    card = tstdata.prepare(corpus_of, tmp_path / "out", tokenizer_dir, 8, min_chars=8).card
+    kept = [text for text in TEXTS if len(text) >= 8]
+    assert texts_of(tmp_path / "out", tokenizer) == kept
+    assert (card.num_documents, card.num_short) == (len(kept), len(TEXTS) - len(kept))
+
+
+@pytest.mark.parametrize("limit", [7, 100, 101, 399, 400, 999])
+def test_the_first_documents_are_taken_and_the_workers_change_no_byte(
+    corpus_of, tmp_path, tokenizer_dir, tokenizer, monkeypatch, limit
+):
+    trees = []
+    for workers, task_bytes in ((1, 4 << 20), (1, 10), (2, 10)):
+        monkeypatch.setattr(tasks, "_TASK_BYTES", task_bytes)
+        out = tmp_path / f"{workers}-{task_bytes}"
+        tstdata.prepare(corpus_of, out, tokenizer_dir, 8, limit=limit, workers=workers)
+        trees.append(tree(out))
+    assert texts_of(out, tokenizer) == TEXTS[:limit]
+    assert tstdata.verify(out).ok
+    assert trees[0] == trees[1] == trees[2]
+
+
+def test_a_limit_reads_no_further_than_it_must(corpus_of, tmp_path, tokenizer_dir, monkeypatch):
+    monkeypatch.setattr(tasks, "_TASK_BYTES", 10)
+    (corpus_of / "9.jsonl").write_bytes(b"{")
+    assert tstdata.prepare(corpus_of, tmp_path / "out", tokenizer_dir, 8, limit=150).card.num_documents == 150
+
+
+def test_a_holdout_shares_out_every_document_by_its_text_alone(corpus_of, tmp_path, tokenizer_dir, tokenizer):
+    report = tstdata.prepare(corpus_of, tmp_path / "out", tokenizer_dir, 8, holdout=0.2, min_chars=1)
+    kept = [text for text in TEXTS if text]
+    held = [text for text in kept if xxhash.xxh64_intdigest(text.encode()) / 2**64 < 0.2]
+    assert texts_of(tmp_path / "out" / "val", tokenizer) == held
+    assert texts_of(tmp_path / "out" / "train", tokenizer) == [text for text in kept if text not in held]
+    assert 0.1 < len(held) / len(kept) < 0.3
+    assert (report.card.recipe.part, report.val.card.recipe.part) == ("train", "val")
+    assert report.card.num_short + report.val.card.num_short == TEXTS.count("")
+    for part in ("train", "val"):
+        assert tstdata.verify(tmp_path / "out" / part).ok
+        dataset = tstdata.StreamingBagDataset(
+            local=str(tmp_path / "out"), split=part, bag_size=1, superposition_batches=0, batch_size=1
+        )
+        assert dataset.card == tstdata.DatasetCard.load(tmp_path / "out" / part)
+        dataset.close()
+
+
+def test_a_holdout_is_appended_to_and_asked_for_again_as_two_datasets(corpus_of, tmp_path, tokenizer_dir):
+    out = tmp_path / "out"
+    more = write_jsonl(tmp_path / "more.jsonl", [f"more {n}" for n in range(90)])
+    tstdata.prepare(corpus_of, out, tokenizer_dir, 8, holdout=0.2)
+    report = tstdata.prepare(more, out, tokenizer_dir, 8, holdout=0.2, append=True)
+    assert report.card.parts[1].num_documents + report.val.card.parts[1].num_documents == 90
+    assert report.val.card.parts[1].num_documents > 0
+    before = tree(out)
+    assert tstdata.prepare(corpus_of, out, tokenizer_dir, 8, holdout=0.2).already_done
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"min_chars": -1}, "--min-chars 0 or more"),
+        ({"limit": 0}, "--limit 1000"),
+        ({"holdout": 1.0}, "--holdout 0.001"),
+        ({"on_error": "ignore"}, "on_error is 'ignore'; it can be one of fail, skip"),
+        ({"split": ""}, "split is empty"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_before_any_work(corpus_of, tmp_path, tokenizer_dir, changes, words):
+    with pytest.raises(ValueError, match=words):
+        tstdata.prepare(corpus_of, tmp_path / "out", tokenizer_dir, 8, **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_selection_or_key_in_the_same_output_is_refused_by_name(corpus_of, tmp_path, tokenizer_dir):
+    out = tmp_path / "out"
+    tstdata.prepare(corpus_of, out, tokenizer_dir, 8)
+    for changes, words in (({"min_chars": 3}, "min_chars was 0, now 3"), ({"limit": 5}, "limit was None")):
+        with pytest.raises(ValueError, match=words):
+            tstdata.prepare(corpus_of, out, tokenizer_dir, 8, **changes)
+    for path in corpus_of.glob("*.jsonl"):
+        lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        path.write_bytes(b"".join(orjson.dumps({**line, "body": line["text"]}) + b"\n" for line in lines))
+    tstdata.prepare(corpus_of, tmp_path / "two", tokenizer_dir, 8)
+    with pytest.raises(ValueError, match="was read by the key 'text', now 'body'"):
+        tstdata.prepare(f"{corpus_of}::body", tmp_path / "two", tokenizer_dir, 8)
