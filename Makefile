@@ -14,7 +14,13 @@ FOUNDRY_STAMP := $(FOUNDRY)/.built-from
 FOUNDRY_WANT := $(shell { cat requirements-foundry.lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64)
 FOUNDRY_HAVE := $(shell cat $(FOUNDRY_STAMP) 2>/dev/null)
 
-.PHONY: env stamp demo test test-slow check format lock foundry-env foundry-lock test-foundry clean
+# lm-evaluation-harness likewise: `tst eval` and its tests run there.
+EVAL := .venv-eval
+EVAL_STAMP := $(EVAL)/.built-from
+EVAL_WANT := $(shell { cat requirements-eval.lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64)
+EVAL_HAVE := $(shell cat $(EVAL_STAMP) 2>/dev/null)
+
+.PHONY: env stamp demo test test-slow check format lock foundry-env foundry-lock test-foundry eval-env eval-lock test-eval clean
 .DEFAULT_GOAL := test
 
 env:
@@ -74,5 +80,23 @@ foundry-lock:
 test-foundry: foundry-env
 	$(FOUNDRY)/bin/python -m pytest -c tests/foundry/pytest.ini tests/foundry
 
+eval-env: env
+ifneq ($(EVAL_WANT),$(EVAL_HAVE))
+	@echo "building $(EVAL) from requirements-eval.lock (a few GB with torch)"
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(EVAL)
+	VIRTUAL_ENV=$(EVAL) $(BIN)/uv pip install --quiet --require-hashes -r requirements-eval.lock
+	VIRTUAL_ENV=$(EVAL) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@echo $(EVAL_WANT) > $(EVAL_STAMP)
+endif
+
+eval-lock:
+	$(BIN)/uv pip compile --universal --python-version 3.10 --extra eval --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make eval-lock" \
+	  -o requirements-eval.lock pyproject.toml
+
+# Real evaluations with lm-evaluation-harness; their environment is no part of `make test`.
+test-eval: eval-env
+	$(EVAL)/bin/python -m pytest -c tests/evaluation/pytest.ini tests/evaluation
+
 clean:
-	rm -rf $(VENV) $(FOUNDRY) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) $(FOUNDRY) $(EVAL) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
