@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tstdata.card import DatasetCard
     from tstdata.preparation import PrepareReport
 
+_SHOWN_SOURCES = 10
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `tst prepare`."""
@@ -56,7 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compression", metavar="zstd[:LEVEL]", help="compress the shards")
     add("--size-limit", type=int, metavar="BYTES", help="largest shard before compression (default: 64 MiB)")
     add("--workers", type=int, default=1, metavar="N", help="processes that encode (default: 1)")
-    add("--dry-run", action="store_true", help="print the plan and write nothing")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="estimate tokens, shards, disk and time from a sample; write nothing",
+    )
     return parser
 
 
@@ -93,14 +99,31 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _plan(report: "PrepareReport") -> str:
-    lines = [f"{file.path}  {file.format}  {file.size:,} bytes" for file in report.files]
+    found = report.estimate
+    assert found is not None
+    shown = report.files[:_SHOWN_SOURCES]
+    lines = [f"{file.path}  {file.format}  {file.size:,} bytes" for file in shown]
+    if len(report.files) > len(shown):
+        lines.append(f"and {len(report.files) - len(shown):,} more")
     lines += [
-        f"sources    {len(report.files):,} files, {report.num_bytes:,} bytes",
-        f"tasks      {report.num_tasks:,}",
-        f"ids        {report.dtype}, end-of-text {report.eos_token!r} = {report.eos_id}",
-        f"output     {report.out} (nothing was written)",
+        f"sources    {len(report.files):,} files, {report.num_bytes:,} bytes, in {report.num_tasks:,} tasks",
+        f"documents  about {found.num_documents:,}  (this and what follows from {found.sampled_documents:,})",
+        f"tokens     about {found.num_tokens:,} ({report.dtype}; end-of-text {report.eos_token!r} = "
+        f"{report.eos_id})",
+        f"rows       about {found.num_rows:,} in {found.num_shards:,} shards",
+        f"disk       about {found.stored_bytes:,} bytes, and {found.work_bytes:,} more until it is finished",
+        f"time       about {_duration(found.seconds)} of encoding",
     ]
-    return "\n".join(lines)
+    if found.first_reject:
+        lines.append(f"rejects    about {found.num_rejects:,}; the first one: {found.first_reject}")
+    return "\n".join([*lines, f"output     {report.out} (nothing was written)"])
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} seconds"
 
 
 def _result(report: "PrepareReport") -> str:

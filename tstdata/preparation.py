@@ -9,9 +9,11 @@ from pathlib import Path
 
 from .building import Building
 from .card import DatasetCard, Recipe
+from .estimate import Estimate, estimate
 from .formats import FORMATS
 from .options import PrepareOptions
 from .output import begin, begin_append, check_output
+from .pool import EncoderSpec
 from .progress import Progress
 from .request import Request, SourceIdentity, package_versions
 from .selection import TRAIN, VAL
@@ -24,7 +26,10 @@ from .tokenizer import LoadedTokenizer, load_tokenizer
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a preparation did, or with `dry_run` (then `card` is None) would do; `val` the held-out part's."""
+    """What a preparation did, or with `dry_run` would do: then `card` is None, and `estimate` is not.
+
+    `val` is the report of the held-out part.
+    """
 
     out: Path
     files: tuple[SourceFile, ...]
@@ -33,6 +38,7 @@ class PrepareReport:
     eos_token: str
     eos_id: int
     card: DatasetCard | None = None
+    estimate: Estimate | None = None
     already_done: bool = False
     val: "PrepareReport | None" = None
 
@@ -92,7 +98,7 @@ def prepare(
         compression: None, `zstd` or `zstd:LEVEL`.
         size_limit: Largest size of a shard in bytes, before compression.
         workers: Processes that encode.
-        dry_run: Checks everything that can be checked without reading the corpus, and writes nothing.
+        dry_run: Checks all that can be checked before, estimates the rest from a sample, and writes nothing.
         progress: Shows a bar on standard error.
 
     Raises:
@@ -149,7 +155,8 @@ class _Run:
         base = DatasetCard.load(out) if self.append else None
         check_output(out)
         if self.dry_run:
-            return report
+            encoder = EncoderSpec(self.tokenizer, identity).build()
+            return dataclasses.replace(report, estimate=estimate(self.files, encoder, layout, options))
         request = self._request(options)
         already_done = begin_append(out, request) if self.append else begin(out, request)
         building = Building(out, request, self.files, self.loaded, layout, self.tokenizer, options, base)

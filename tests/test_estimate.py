@@ -1,0 +1,50 @@
+"""What --dry-run says: close to what comes out, and nothing is written."""
+
+import gzip
+
+import pytest
+from test_prepare import write_jsonl
+from tst_tools import cli
+
+import tstdata
+from tstdata import estimate
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_the_estimate_is_near_what_comes_out(tmp_path, tokenizer_dir, corpus, monkeypatch, compression):
+    monkeypatch.setattr(estimate, "_SAMPLED_BYTES", 1 << 15)
+    monkeypatch.setattr("tstdata.source_file._LOCAL_BYTES", 1 << 13)
+    source = write_jsonl(tmp_path / "a.jsonl", corpus[1] * 5)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(source.read_bytes()))
+    arguments = (tmp_path / "out", tokenizer_dir, 32)
+    options = {"size_limit": 70_000, "compression": compression}
+    sources = sorted(tmp_path.glob("?.jsonl*"))
+    found = tstdata.prepare(sources, *arguments, **options, dry_run=True).estimate
+    assert not (tmp_path / "out").exists()
+    report = tstdata.prepare(sources, *arguments, **options)
+    assert found.num_tokens == pytest.approx(report.card.num_tokens, rel=0.35)
+    assert found.num_shards == pytest.approx(report.card.num_shards, rel=0.35)
+    assert found.stored_bytes == pytest.approx(report.stored_bytes, rel=0.35)
+    assert found.sampled_documents < report.card.num_documents
+
+
+def test_a_small_corpus_is_read_whole_and_told_exactly(tmp_path, tokenizer_dir):
+    write_jsonl(tmp_path / "a.jsonl", ["one", "two words", "", "x"])
+    out = tmp_path / "out"
+    found = tstdata.prepare(tmp_path / "a.jsonl", out, tokenizer_dir, 2, dry_run=True, min_chars=2).estimate
+    card = tstdata.prepare(tmp_path / "a.jsonl", out, tokenizer_dir, 2, min_chars=2).card
+    assert (found.num_documents, found.num_tokens) == (card.num_documents, card.num_tokens)
+    assert (found.num_rows, found.num_shards) == (card.num_rows, card.num_shards)
+
+
+def test_the_plan_names_what_can_not_be_read(tmp_path, tokenizer_dir, capsys):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "good"}\n{"body": "x"}\n')
+    command = ["prepare", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "out")]
+    command += ["--tokenizer", str(tokenizer_dir), "--seq-len", "2", "--dry-run"]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    assert "rejects    about 1; the first one" in out
+    assert "line 2 (byte 17): no key 'text'; its keys are 'body'" in out
+    for words in ("documents  about 1", "tokens     about", "disk       about", "time       about"):
+        assert words in out
+    assert not (tmp_path / "out").exists()
