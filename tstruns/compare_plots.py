@@ -23,7 +23,7 @@ SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tst",
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,

@@ -1,0 +1,60 @@
+"""The report of `tst compare` in a real browser: it renders, complains of nothing, and fits the screen."""
+
+import re
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, visit
+from matplotlib.image import imread
+from test_compare import write
+
+from tstruns.compare import compare
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path; apt-get install chromium")
+# Measures itself when opened; only the test's copy of the page has it.
+PROBE = """<script>
+const wide = [...document.querySelectorAll("main > *, figure, svg")].filter(
+  one => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1);
+document.body.dataset.overflow = wide.length + " of " + document.querySelectorAll("svg").length;
+document.body.dataset.width = innerWidth;
+document.body.dataset.lines = [...document.querySelectorAll("svg path")].filter(
+  one => one.getBoundingClientRect().width > 20).length;
+</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    runs = [
+        write(folder / f"tst{seed}", 2.9 + seed / 50, bag_size=4, switch=30, seed=seed) for seed in (1, 2)
+    ]
+    runs += [write(folder / f"base{steps}", 3.0 - steps / 999, steps=steps) for steps in (100, 200)]
+    return compare(runs, folder / "out").report
+
+
+def shown(page: Path, tmp_path: Path, width: int, scheme: str):
+    probed = tmp_path / "page.html"
+    probed.write_text(page.read_text().replace("</body>", PROBE))
+    return visit(probed, tmp_path / "page.png", width=width, scheme=scheme)
+
+
+def brightness(picture: Path) -> float:
+    return float(imread(picture)[:5, :5, :3].mean())
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_report_renders_with_no_console_message_and_nothing_cut_off(page, tmp_path, width, scheme):
+    seen = shown(page, tmp_path, width, scheme)
+    assert seen.console == []
+    assert f'data-width="{width}"' in seen.document
+    assert 'data-overflow="0 of 5"' in seen.document
+    (lines,) = re.findall(r'data-lines="(\d+)"', seen.document)
+    assert int(lines) > 5 * 4
+    assert (brightness(seen.picture) > 0.95) == (scheme == "light")
+    assert (brightness(seen.picture) < 0.2) == (scheme == "dark")
+
+
+def test_a_console_error_would_be_seen(page, tmp_path):
+    broken = tmp_path / "broken.html"
+    broken.write_text(page.read_text().replace("</body>", "<script>nothing.here()</script></body>"))
+    assert any("nothing is not defined" in line for line in visit(broken, tmp_path / "b.png").console)
