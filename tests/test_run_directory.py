@@ -1,6 +1,7 @@
 """A run directory: which config may go on in it, which checkpoint, and which lines of its metrics."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from small_run import write_run
 
 from tstruns import RunDirectory, read_config
 from tstruns.checkpoints import finished_checkpoints
+from tstruns.run_lock import RunLock
 
 
 @pytest.fixture
@@ -27,7 +29,11 @@ def claimed(refused: Path) -> Path:
 
 def claim(file: Path, *overrides: str) -> bool:
     config = read_config(file, overrides)
-    return RunDirectory(config.run_dir).claim(config)
+    run = RunDirectory(config.run_dir)
+    try:
+        return run.claim(config)
+    finally:
+        run.lock.release()
 
 
 def test_a_changed_config_is_refused_naming_each_key_with_both_values(claimed):
@@ -68,6 +74,16 @@ def test_a_finished_run_is_finished_until_it_is_made_longer(claimed, tmp_path):
     assert claim(claimed)
     assert not claim(claimed, "max_duration=13ba")
     assert run.summary() is None
+
+
+def test_two_processes_do_not_train_in_one_directory(tmp_path):
+    first, second = RunLock(tmp_path / ".lock"), RunLock(tmp_path / ".lock")
+    first.acquire()
+    with pytest.raises(ValueError, match=f"is being trained by process {os.getpid()}"):
+        second.acquire(patience=0.2)
+    first.release()
+    second.acquire(patience=0)
+    second.release()
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path):

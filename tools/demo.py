@@ -10,6 +10,7 @@ Interrupted, the same command goes on; finished, it shows the result again.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", default="demo-output", help="directory of all that it makes (%(default)s)")
     args = parser.parse_args(argv)
+
+    # Stopped politely, it stops its two runs too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     from tstruns.demo import run_demo
     from tstruns.demo_settings import DemoSettings

@@ -6,6 +6,7 @@ run_dir/
   metrics.jsonl    one JSON object for each finished batch
   checkpoints/     ep{epoch}-ba{batch}-rank0.pt, and latest-rank0.pt, a link to the newest
   summary.json     written last: its presence means that the run is finished
+  .lock            held by the process that trains
 """
 
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import CHANGEABLE, RunConfig
+from .run_lock import RunLock
 
 
 class RunDirectory:
@@ -26,6 +28,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.lock = RunLock(self.path / ".lock")
 
     @property
     def config_file(self) -> Path:
@@ -70,10 +73,11 @@ class RunDirectory:
                     yield json.loads(line)
 
     def claim(self, config: RunConfig) -> bool:
-        """Makes the directory this config's, or checks that it is; returns whether the run is finished.
+        """Makes the directory this config's and locks it; returns True, and does neither, if it is finished.
 
         Raises:
-            ValueError: The directory was made with another config (each difference is named), or is no run's.
+            ValueError: The directory was made with another config (each difference is named), is no run's, or
+                another process trains in it.
         """
         if self.config_file.is_file():
             changed = changes(self.config(), config.as_run())
@@ -90,8 +94,9 @@ class RunDirectory:
             raise ValueError(
                 f"{self.path} holds files but no config.yaml: it is no run's; give another run_dir"
             )
-        self.summary_file.unlink(missing_ok=True)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.lock.acquire()
+        self.summary_file.unlink(missing_ok=True)
         self._write(self.config_file, _yaml(config.as_run()))
         return False
 

@@ -138,6 +138,7 @@ class BagDataset(Section):
     split: str | None = None
     bag_size: PositiveInt = 1
     superposition_batches: NonNegativeInt = 0
+    seq_len: PositiveInt | None = None
     shuffle: bool = False
     shuffle_seed: NonNegativeInt | None = None
     shuffle_algo: str | None = None

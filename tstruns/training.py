@@ -35,11 +35,14 @@ def train(config: RunConfig) -> dict[str, Any]:
     if dist.get_world_size() > 1:
         dist.initialize_dist(device, timeout=config.dist_timeout)
     run = RunDirectory(config.run_dir)
-    finished, kept = _on_rank_zero(lambda: (run.claim(config), finished_checkpoints(run.checkpoints)))
-    if not finished:
-        with logging_to(run.log_file if dist.get_global_rank() == 0 else None):
-            _run(config, run, kept)
-    return _on_rank_zero(lambda: run.summary() or {})
+    try:
+        if not _on_rank_zero(lambda: run.claim(config)):
+            kept = _on_rank_zero(lambda: finished_checkpoints(run.checkpoints))
+            with logging_to(run.log_file if dist.get_global_rank() == 0 else None):
+                _run(config, run, kept)
+        return _on_rank_zero(lambda: run.summary() or {})
+    finally:
+        run.lock.release()
 
 
 def _run(config: RunConfig, run: RunDirectory, kept: list[Path]) -> None:
