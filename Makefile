@@ -72,7 +72,7 @@ ifneq ($(FOUNDRY_WANT),$(FOUNDRY_HAVE))
 endif
 
 foundry-lock:
-	$(BIN)/uv pip compile --universal --python-version 3.10 --extra llmfoundry --generate-hashes \
+	UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --universal --python-version 3.10 --extra llmfoundry --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make foundry-lock" \
 	  -o requirements-foundry.lock pyproject.toml
 
