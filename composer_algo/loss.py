@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from .fold import INTEGER_DTYPES
-from .fused import accumulation_dtype, linear_multi_hot, logsumexp_and_pick
+from .fused import accumulation_dtype, logsumexp_and_pick
+from .fused_linear import linear_multi_hot
 
 __all__ = [
     "linear_multi_hot_cross_entropy",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from composer_algo import (
     fused,
+    fused_linear,
     linear_multi_hot_cross_entropy,
     multi_hot_cross_entropy,
     sum_to_one_cross_entropy,
@@ -74,7 +75,7 @@ def value_and_gradients(form, leaves):
 def small_chunks(monkeypatch):
     """One position in a logits chunk, four in a linear one, blocks of four vocabulary rows."""
     monkeypatch.setattr(fused, "CPU_CHUNK_ELEMENTS", 1)
-    monkeypatch.setattr(fused, "VOCABULARY_BLOCK", 4)
+    monkeypatch.setattr(fused_linear, "VOCABULARY_BLOCK", 4)
 
 
 @settings(deadline=None, max_examples=100)
@@ -94,8 +95,8 @@ def test_fast_forms_equal_the_readable_ones_whatever_the_shapes_and_chunks(
     targets, weights = targets_of(N, V, S, ignored=ignored, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "CPU_CHUNK_ELEMENTS", chunk * V)
-        patch.setattr(fused, "LINEAR_CHUNK_ELEMENTS", chunk * V)
-        patch.setattr(fused, "LINEAR_MIN_CHUNKS", least_chunks)
+        patch.setattr(fused_linear, "LINEAR_CHUNK_ELEMENTS", chunk * V)
+        patch.setattr(fused_linear, "LINEAR_MIN_CHUNKS", least_chunks)
         for loss in LOSSES:
             leaves = leaves_of(loss, N, V, seed=seed)
             fast, readable = forms_of(loss, targets, weights, softcap, z_loss)

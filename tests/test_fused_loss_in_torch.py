@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from test_fused_loss import LOSSES, forms_of, leaves_of, targets_of, value_and_gradients
 
-from composer_algo import fused, linear_multi_hot_cross_entropy
+from composer_algo import fused, fused_linear, linear_multi_hot_cross_entropy
 from composer_algo.loss import readable_multi_hot_cross_entropy
 
 torch.set_num_threads(1)
@@ -59,7 +59,7 @@ def test_operators_keep_the_promises_torch_asks_of_them():
     for wanted in ((True, True), (True, False), (False, True)):
         leaves = [x.detach().requires_grad_(want) for x, want in zip((hidden, head), wanted, strict=True)]
         torch.library.opcheck(
-            fused.linear_multi_hot,
+            fused_linear.linear_multi_hot,
             (*leaves, targets, shares, torch.float64, 2.0, 0.1, *wanted),
             test_utils=("test_schema", "test_faketensor"),
         )
@@ -109,7 +109,7 @@ def test_error_of_the_heads_gradient_does_not_grow_with_the_number_of_chunks(mon
     leaves = leaves_of("linear", 400, 50, dtype=torch.bfloat16)
     fast, _ = forms_of("linear", targets)
     exact = value_and_gradients(fast, [leaf.detach().double().requires_grad_() for leaf in leaves])[2]
-    monkeypatch.setattr(fused, "LINEAR_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(fused_linear, "LINEAR_CHUNK_ELEMENTS", 1)
     head = value_and_gradients(fast, leaves)[2]
     assert (head.double() - exact).norm() <= torch.finfo(torch.bfloat16).eps * exact.norm()
 
