@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,10 +42,31 @@ def replace(source, target):
 os.replace = replace
 """
 
+# Ends the process when the first tokens are told of, and leaves the ids of its workers beside the output.
+DIE_WHEN_TOKENS_COME = """
+import os, pathlib, psutil, signal, threading, tstdata.progress
+once = threading.Lock()
+def advance(self, num_bytes, num_tokens=0):
+    if num_tokens and once.acquire(blocking=False):
+        workers = [child.pid for child in psutil.Process().children()]
+        pathlib.Path(sys.argv[2]).with_name("workers").write_text(" ".join(map(str, workers)))
+        os.kill(os.getpid(), signal.SIGKILL)
+tstdata.progress.Progress.advance = advance
+"""
+
 
 def start(corpus: Path, out: Path, tokenizer: Path, workers: int, before: str = "") -> subprocess.Popen:
     arguments = [str(corpus), str(out), str(tokenizer), str(SMALL_SEQ_LEN), str(workers)]
     return subprocess.Popen([sys.executable, "-c", CALL.format(before=before), *arguments])
+
+
+def runs(pid: int) -> bool:
+    try:
+        return (
+            psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        )  # Ended, but its new parent has not looked.
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_killed_prepare_resumes_to_identical_bytes(tmp_path, corpus, tokenizer_dir, small_dataset):
@@ -64,14 +86,13 @@ def test_a_killed_parent_takes_its_workers_with_it_and_a_rerun_finishes(
     tmp_path, corpus, tokenizer_dir, small_dataset
 ):
     out = tmp_path / "out"
-    process = start(corpus[0], out, tokenizer_dir, 2)
-    while not list(out.glob(".prepare/task-*.json")) and process.poll() is None:
-        time.sleep(0.002)
-    children = psutil.Process(process.pid).children()
-    process.kill()
-    process.wait()
-    assert len(children) == 2
-    assert not psutil.wait_procs(children, timeout=20)[1]
+    assert start(corpus[0], out, tokenizer_dir, 2, DIE_WHEN_TOKENS_COME).wait() == -signal.SIGKILL
+    pids = [int(pid) for pid in (tmp_path / "workers").read_text().split()]
+    assert len(pids) == 2
+    deadline = time.monotonic() + 60
+    while any(map(runs, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(runs, pids))
     assert not (out / "dataset.json").exists()
     assert start(corpus[0], out, tokenizer_dir, 3).wait() == 0
     assert tree(out) == tree(small_dataset)
@@ -82,14 +103,13 @@ def test_a_killed_worker_is_told_of_and_a_rerun_finishes(
 ):
     monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
     out = tmp_path / "out"
-    killed = []
+    once = threading.Lock()  # Each worker's driving thread tells of progress.
 
     def kill_one_child(*_):
-        if not killed:
+        if once.acquire(blocking=False):
             # Other children may be there: Python's own tracker of shared memory is one.
             workers = [child for child in psutil.Process().children() if "tstdata.worker" in child.cmdline()]
             workers[0].kill()
-            killed.extend(workers[:1])
 
     monkeypatch.setattr("tstdata.progress.Progress.advance", lambda self, *amounts: kill_one_child())
     arguments = (corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN)
