@@ -169,6 +169,18 @@ def take_turns(
     return [line[i] for i in range(max(map(len, lines), default=0)) for line in lines if i < len(line)]
 
 
+def joined_rows(rows_per_shard: list[int], joined: int, seed: int | None, epoch: int) -> list[int]:
+    """The first stored row of every row that `joined` stored rows of one shard make; None: unshuffled."""
+    begins, first = [], 0
+    for shard, size in enumerate(rows_per_shard):
+        at = draw(shard, seed, epoch, 7) % (size % joined + 1) if seed is not None and joined > 1 else 0
+        while at + joined <= size:
+            begins.append(first + at)
+            at += joined
+        first += size
+    return begins
+
+
 # --- tstdata: from documents to rows ------------------------------------------------------------------
 
 

@@ -87,10 +87,47 @@ def test_samples_are_the_rows_that_the_order_names_joined_to_bags_in_phase_one(b
     for epoch in range(3):
         expected = [
             [int(i) - sum(ROWS) + k for k in range(BAG_SIZE)] if i >= sum(ROWS) else [int(i)]
-            for i in dataset.epoch_order(epoch).ravel()
+            for i in dataset.epoch_order(epoch).batches(0, dataset.plan.epoch(epoch).num_batches).ravel()
         ]
         (served,) = read(dataset)
         assert served == expected
+
+
+@pytest.mark.parametrize("joined", [2, 3, 5])
+def test_wider_rows_are_stored_rows_of_one_shard_joined_in_both_phases(build, joined):
+    dataset = build(seq_len=joined * SEQ_LEN, bag_size=2, superposition_batches=2)
+    assert dataset.seq_len == joined * SEQ_LEN
+    served = read(dataset, 3)
+    lengths = [len(rows) for epoch in served for rows in epoch]
+    assert lengths == [2 * joined] * 8 + [joined] * (len(lengths) - 8)
+    shard = np.repeat(np.arange(len(ROWS)), ROWS)
+    for epoch in served:
+        assert all(len(set(shard[rows].tolist())) == 1 for rows in epoch)
+        rows = [row for sample in epoch for row in sample]
+        assert len(rows) == len(set(rows))
+    assert len(served[2]) == sum(n // joined for n in ROWS) // BATCH_SIZE * BATCH_SIZE
+    left_out = [set(range(sum(ROWS))) - {row for sample in epoch for row in sample} for epoch in served]
+    assert left_out[1] != left_out[2]
+
+
+def test_wider_rows_resume_to_exactly_the_tail_and_only_as_wide(build):
+    wide = {"seq_len": 2 * SEQ_LEN, "superposition_batches": 4}
+    first, resumed = build(**wide), build(**wide)
+    whole = read(first, 3)
+    for epoch in range(3):
+        for batch in range(len(whole[epoch]) // BATCH_SIZE + 1):
+            state = {**first.state_dict(0, True), "epoch": epoch, "sample_in_epoch": batch * BATCH_SIZE}
+            resumed.load_state_dict(state)
+            assert read(resumed, 3 - epoch) == tail(whole, epoch, batch)
+    with pytest.raises(ValueError, match=r"seq_len 16 \(now 8\)"):
+        build(superposition_batches=4).load_state_dict(state)
+
+
+def test_wider_rows_by_number_begin_at_that_stored_row_and_stay_in_its_shard(build):
+    dataset = build(seq_len=2 * SEQ_LEN, superposition_batches=0)
+    assert [rows_in(dataset[i]) for i in (0, 21, 23)] == [[0, 1], [21, 22], [23, 24]]
+    with pytest.raises(IndexError, match="sample 22, 2 stored rows, goes on beyond the end of its shard"):
+        dataset[22]
 
 
 def test_length_is_the_number_of_samples_of_each_epoch_in_turn(build):
@@ -301,6 +338,10 @@ def test_the_card_and_the_index_of_different_datasets_are_refused(small_dataset,
         ({"bag_size": 0}, "bag_size is 0"),
         ({"superposition_batches": -1}, "superposition_batches is -1"),
         ({"shuffle_algo": "py3"}, "shuffle_algo is 'py3'; it is one of py1e, py1br"),
+        ({"seq_len": 12}, r"rows have 8 tokens and seq_len is 12.*8, 16, 24 .*tst prepare --seq-len 12"),
+        ({"seq_len": 4}, "rows have 8 tokens and seq_len is 4"),
+        ({"seq_len": 0}, "seq_len is 0; it is a whole number, 1 or more"),
+        ({"seq_len": 8 * 31, "superposition_batches": 0}, "has 0 rows and one global batch needs 4"),
         ({"bag_size": 31}, "79 rows make 0 bag rows of bag_size 31"),
         ({"batch_size": 26}, "79 rows make 25 bag rows .* one global batch needs 26"),
         ({"batch_size": 80, "superposition_batches": 0}, "has 79 rows and one global batch needs 80"),

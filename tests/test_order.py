@@ -4,52 +4,92 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from references import sample_order
+from references import joined_rows, sample_order
 
-from tstdata.order import ORDER_VERSION, SHUFFLE_ALGOS, Shuffle, epoch_batches, share_batches
+from tstdata import lines
+from tstdata.order import ORDER_VERSION, EpochOrder
 from tstdata.plan import SuperpositionPlan
+from tstdata.spans import SHUFFLE_ALGOS, Shuffle
+from tstdata.worker_ids import Seat, WorkerIds
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=7)
 ALGOS = st.sampled_from([None, *SHUFFLE_ALGOS])
 NODES = st.sampled_from([1, 2, 3, 8, 64])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_windows():
+    """Windows of a few places, drawn a few spans at a time: else these datasets would lie in one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_WINDOW", (3, 64))
+        patch.setattr(lines, "_DRAWN_AT_ONCE", 20)
+        yield
+
+
 @st.composite
 def runs(draw):
-    """A plan that is possible, with all that the order depends on."""
-    sizes, bag_size, batch_size = draw(SIZES), draw(st.integers(1, 6)), draw(st.integers(1, 8))
-    bags = sum(n // bag_size for n in sizes)
+    """A plan that is possible, with all that the order depends on: P = 0, some or all, over epochs."""
+    sizes, joined = draw(SIZES), draw(st.sampled_from([1, 1, 2, 3]))
+    rows = [n // joined for n in sizes]
+    assume(sum(rows))
+    bag_size, batch_size = draw(st.integers(1, 6)), draw(st.integers(1, 8))
+    bags = sum(n // bag_size for n in rows)
     batches = draw(st.integers(0, 2 * (bags // batch_size) + 2)) if bags >= batch_size else 0
-    drop_last = draw(st.booleans()) and sum(sizes) >= batch_size
-    plan = SuperpositionPlan.of_shards(sizes, bag_size, batches, batch_size, drop_last)
+    drop_last = draw(st.booleans()) and sum(rows) >= batch_size
+    plan = SuperpositionPlan.of_shards(rows, bag_size, batches, batch_size, drop_last)
     shuffle = Shuffle(draw(ALGOS), draw(st.integers(0, 2**32)), draw(st.integers(1, 50)))
-    return np.array(sizes), plan, draw(NODES), shuffle
+    return np.array(sizes), plan, draw(NODES), shuffle, joined
+
+
+def epoch_order(run, epoch):
+    sizes, plan, num_nodes, shuffle, joined = run
+    return EpochOrder(sizes, plan.epoch(epoch), plan.bag_size, num_nodes, shuffle, joined)
 
 
 def order_of(run, epoch):
-    sizes, plan, num_nodes, shuffle = run
-    return epoch_batches(sizes, plan.epoch(epoch), plan.bag_size, num_nodes, shuffle)
+    return epoch_order(run, epoch).batches(0, run[1].epoch(epoch).num_batches)
 
 
-def rows_of(ids, num_rows, bag_size):
+def epoch_batches(sizes, plan, bag_size, num_nodes, shuffle):
+    return EpochOrder(sizes, plan, bag_size, num_nodes, shuffle).batches(0, plan.num_batches)
+
+
+def shared_out(order, done, num_nodes, num_ranks, num_workers):
+    """The batches of each node's each rank's each worker."""
+    per_rank = order.plan.global_batch_size // (num_nodes * num_ranks)
+    return [
+        [
+            [
+                np.array(list(WorkerIds(order, done, Seat(n, num_nodes, r, num_ranks, w, num_workers))))
+                .astype(np.int64)
+                .reshape(-1, per_rank)
+                for w in range(num_workers)
+            ]
+            for r in range(num_ranks)
+        ]
+        for n in range(num_nodes)
+    ]
+
+
+def rows_of(ids, num_rows, bag_size, joined):
     """The stored rows of a batch, one by one."""
     return [
-        int(i) - num_rows + k if i >= num_rows else int(i)
+        int(i) - num_rows + k if i >= num_rows else int(i) + k
         for i in ids
-        for k in range(bag_size if i >= num_rows else 1)
+        for k in range(bag_size * joined if i >= num_rows else joined)
     ]
 
 
 @settings(max_examples=300, deadline=None)
 @given(run=runs(), epoch=st.integers(0, 4))
 def test_an_epoch_equals_the_dumb_order(run, epoch):
-    sizes, plan, num_nodes, shuffle = run
+    sizes, plan, num_nodes, shuffle, joined = run
     wanted = plan.epoch(epoch)
     num_bags = wanted.bag_batches * plan.global_batch_size
     bags, rows = sample_order(
-        sizes.tolist(),
+        (sizes // joined).tolist(),
         plan.bag_size,
         num_bags,
         num_nodes,
@@ -57,7 +97,9 @@ def test_an_epoch_equals_the_dumb_order(run, epoch):
         epoch,
     )
     assert len(bags) == num_bags
-    expected = [first + int(sizes.sum()) for first in bags] + rows[: wanted.num_samples - num_bags]
+    begins = joined_rows(sizes.tolist(), joined, shuffle.seed if shuffle.algo else None, epoch)
+    expected = [begins[first] + int(sizes.sum()) for first in bags]
+    expected += [begins[row] for row in rows[: wanted.num_samples - num_bags]]
     ids = order_of(run, epoch).ravel().tolist()
     assert ids == expected + [-1] * (len(ids) - len(expected))
 
@@ -65,19 +107,20 @@ def test_an_epoch_equals_the_dumb_order(run, epoch):
 @settings(max_examples=300, deadline=None)
 @given(run=runs())
 def test_each_row_is_served_at_most_once_an_epoch_and_only_an_unfilled_batch_is_left_out(run):
-    sizes, plan, _, _ = run
+    sizes, plan, _, _, joined = run
     for epoch in range(plan.switch_epoch + 2):
         ids = order_of(run, epoch).ravel()
-        served = rows_of(ids[ids >= 0], sizes.sum(), plan.bag_size)
+        served = rows_of(ids[ids >= 0], sizes.sum(), plan.bag_size, joined)
         assert len(served) == len(set(served))
         if epoch >= plan.switch_epoch:
-            assert sizes.sum() - len(served) < (plan.global_batch_size if plan.drop_last else 1)
+            left_out = (sizes // joined).sum() - len(served) // joined
+            assert left_out < (plan.global_batch_size if plan.drop_last else 1)
 
 
 @settings(max_examples=200, deadline=None)
 @given(run=runs())
 def test_the_first_batches_of_training_are_all_bag_rows_and_no_later_one_has_any(run):
-    sizes, plan, _, _ = run
+    sizes, plan, _, _, joined = run
     shard = np.repeat(np.arange(len(sizes)), sizes)
     batch = 0
     for epoch in range(plan.switch_epoch + 2):
@@ -85,21 +128,34 @@ def test_the_first_batches_of_training_are_all_bag_rows_and_no_later_one_has_any
             ids = ids[ids >= 0]
             assert ((ids >= sizes.sum()) == (batch < plan.superposition_batches)).all()
             for first in ids[ids >= sizes.sum()] - sizes.sum():
-                assert len(set(shard[first : first + plan.bag_size].tolist())) == 1
+                assert len(shard[first : first + plan.bag_size * joined]) == plan.bag_size * joined
+                assert len(set(shard[first : first + plan.bag_size * joined].tolist())) == 1
+            for first in ids[ids < sizes.sum()]:
+                assert len(set(shard[first : first + joined].tolist())) == 1
             batch += 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
+@given(run=runs(), epoch=st.integers(0, 3), data=st.data())
+def test_any_stretch_of_batches_worked_out_alone_is_that_of_the_whole_epoch(run, epoch, data):
+    whole = order_of(run, epoch)
+    order = epoch_order(run, epoch)
+    for _ in range(3):
+        start = data.draw(st.integers(0, len(whole)))
+        stop = data.draw(st.integers(start, len(whole)))
+        assert np.array_equal(order.batches(start, stop), whole[start:stop])
+
+
+@settings(max_examples=50, deadline=None)
 @given(run=runs(), epoch=st.integers(0, 2), done=st.integers(0, 5))
 def test_every_layout_serves_the_same_rows_in_each_global_batch(run, epoch, done):
+    order, done = epoch_order(run, epoch), min(done, run[1].epoch(epoch).num_batches)
     batches = order_of(run, epoch)[done:]
     size = batches.shape[1]
     layouts = [(n, r, w) for n in (1, 2, 4) for r in (1, 2, 3) for w in (1, 2, 3) if size % (n * r) == 0]
     for num_nodes, num_ranks, num_workers in layouts:
-        shared = share_batches(batches, num_nodes, num_ranks, num_workers)
-        assert shared.shape[:3] == (num_nodes, num_ranks, num_workers)
-        read = [[as_dataloader(shared[n, r]) for r in range(num_ranks)] for n in range(num_nodes)]
-        by_rank = [batches_of_rank for node in read for batches_of_rank in node]
+        shared = shared_out(order, done, num_nodes, num_ranks, num_workers)
+        by_rank = [as_dataloader(workers) for node in shared for workers in node]
         for number, batch in enumerate(batches):
             parts = [rank[number] if number < len(rank) else [] for rank in by_rank]
             assert sorted(i for part in parts for i in part) == sorted(batch[batch >= 0].tolist())
@@ -119,8 +175,11 @@ def test_a_node_reads_only_the_shards_of_its_canonical_nodes():
     plan = SuperpositionPlan.of_shards(sizes.tolist(), 4, 50, 8)
     shuffle = Shuffle("py1e", 9176, 400)
     for epoch in (0, 1):
-        shared = share_batches(epoch_batches(sizes, plan.epoch(epoch), 4, 8, shuffle), 2, 2, 1)
-        read = [{int(i) % sizes.sum() // 100 for i in node.ravel() if i >= 0} for node in shared]
+        shared = shared_out(EpochOrder(sizes, plan.epoch(epoch), 4, 8, shuffle), 0, 2, 2, 1)
+        read = [
+            {int(i) % sizes.sum() // 100 for i in np.concatenate(node, axis=None) if i >= 0}
+            for node in shared
+        ]
         assert len(read[0] | read[1]) == 64
         # Rows that a node cannot pair with one of the other's may go over to it.
         assert len(read[0] & read[1]) <= 2

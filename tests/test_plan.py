@@ -56,6 +56,17 @@ def test_a_far_epoch_is_found_without_walking_through_those_before():
     assert plan.epoch(plan.switch_epoch + 10**9).bag_batches == 0
 
 
+@pytest.mark.parametrize("num_rows", [33, 35])
+def test_a_short_batch_with_fewer_rows_than_ranks_is_refused_and_one_with_as_many_is_not(num_rows):
+    # 16 rows go into bags in epoch 0, so its last batch and that of epoch 1 are of num_rows % 8 rows.
+    plan = SuperpositionPlan.of_shards([num_rows], 2, 1, 8, drop_last=False)
+    short = num_rows % 8
+    plan.check_ranks(short)
+    with pytest.raises(ValueError, match=rf"of epoch 0 has {short} rows, and each of the {short + 1} ranks"):
+        plan.check_ranks(short + 1)
+    SuperpositionPlan.of_shards([num_rows], 2, 1, 8).check_ranks(8)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("bag_size", 0), ("superposition_batches", -1), ("global_batch_size", 0), ("bag_size", 2.0)],

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from .order import SHUFFLE_ALGOS
+from .spans import SHUFFLE_ALGOS
 
 # Streaming's arguments that would break a law of the sample order, and why.
 _REFUSED = {
@@ -22,6 +22,7 @@ def check_arguments(
     bag_size: Any,
     superposition_batches: Any,
     batch_size: Any,
+    seq_len: Any,
     shuffle_algo: Any,
     shuffle_block_size: Any,
     streaming_kwargs: Mapping[str, Any],
@@ -35,9 +36,10 @@ def check_arguments(
         ("bag_size", bag_size, 1),
         ("superposition_batches", superposition_batches, 0),
         ("batch_size", batch_size, 1),
+        ("seq_len", seq_len, 1),
         ("shuffle_block_size", shuffle_block_size, 1),
     ):
-        if value is None and name == "shuffle_block_size":
+        if value is None and name in ("seq_len", "shuffle_block_size"):
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} is {value!r}; it is a whole number, {least} or more.")

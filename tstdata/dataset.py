@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from streaming import StreamingDataset
-from streaming.base.batching import batching_methods
 from streaming.base.constant import RESUME
 from streaming.base.distributed import barrier
 from streaming.base.shared import SharedMemory, _get_path
@@ -21,12 +20,13 @@ from streaming.base.world import World
 
 from .arguments import check_arguments
 from .attachment import Attachment
-from .order import epoch_batches, share_batches
+from .order import EpochOrder
 from .plan import SuperpositionPlan
 from .position import ResumableEpochs
 from .rows import COLUMN, BagSpanner
 from .sharing import one_start_at_a_time, read_shared, release
 from .stored import read_stored
+from .worker_ids import Seat, WorkerIds
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +43,14 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         superposition_batches: P, global batches of phase (i), counted from the start of training; 0: rows
             only.
         batch_size: Rows a rank takes a batch, as the DataLoader's. Times the ranks it is the global batch.
+        seq_len: L, a multiple of the stored rows' length: so many of one shard are joined to a row. What a
+            shard's length leaves over, other rows each epoch, is left out. None: the stored length.
         remote: Where the shards are: a directory or an object store's URI. None: they are in `local`.
         local: Where shards are cached. None: a temporary directory.
         split: Subdirectory of `remote` and `local`.
         shuffle: Whether to shuffle; `shuffle_algo`, `shuffle_block_size` and `num_canonical_nodes` say how.
         shuffle_seed: The run's seed.
-        shuffle_algo: How far rows move; see `tstdata.order.Shuffle`.
+        shuffle_algo: How far rows move; see `tstdata.spans.Shuffle`.
         shuffle_block_size: In rows, in both phases. None: 4,000,000 / canonical nodes, 262,144 or more.
         drop_last: Whether rows that fill no global batch at an epoch's end are left out, or are one short
             batch.
@@ -59,7 +61,7 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
 
     Raises:
         ValueError: An argument is out of its range or would break the order, these are no bag shards, or they
-            are too few for one global batch.
+            are too few for one global batch, or for a short batch with a row for every rank.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         bag_size: int,
         superposition_batches: int,
         batch_size: int,
+        seq_len: int | None = None,
         remote: str | None = None,
         local: str | None = None,
         split: str | None = None,
@@ -80,7 +83,13 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         **streaming_kwargs: Any,
     ) -> None:
         check_arguments(
-            bag_size, superposition_batches, batch_size, shuffle_algo, shuffle_block_size, streaming_kwargs
+            bag_size,
+            superposition_batches,
+            batch_size,
+            seq_len,
+            shuffle_algo,
+            shuffle_block_size,
+            streaming_kwargs,
         )
         with one_start_at_a_time(World.detect().is_local_leader, barrier):
             super().__init__(
@@ -94,7 +103,6 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
                 validate_hash=None if validate_hash == "auto" else validate_hash,
                 **streaming_kwargs,
             )
-        self.batching_method = _BATCHING_METHOD
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches
         self._block_size = shuffle_block_size
@@ -103,14 +111,17 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         self.global_batch_size = batch_size * self._parallel_rank_world.num_ranks
         self.stored = read_stored(self.streams[0], self.shards, self._unique_rank_world.rank)
         rows = self.samples_per_shard[: self.stored.num_shards].tolist()
-        self.card, self.seq_len = self.stored.card, self.stored.seq_len
+        self.card, self.seq_len = self.stored.card, seq_len or self.stored.seq_len
         try:
+            self.rows_joined = self.stored.rows_in(self.seq_len)
+            joined = [number // self.rows_joined for number in rows]
             self.plan = SuperpositionPlan.of_shards(
-                rows, bag_size, superposition_batches, self.global_batch_size, drop_last
+                joined, bag_size, superposition_batches, self.global_batch_size, drop_last
             )
+            self.plan.check_ranks(self._parallel_rank_world.num_ranks)
         except ValueError as error:
             raise ValueError(f"{self.stored.where}: {error}") from None
-        self.spanner = BagSpanner(rows, bag_size)
+        self.spanner = BagSpanner(rows, bag_size, self.rows_joined)
         if validate_hash == "auto":
             self._validate_first_hash()
         self._attachment = Attachment(bag_size, superposition_batches)
@@ -160,13 +171,20 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         if batch < self.plan.epoch(epoch).bag_batches:
             self._attachment.require()
 
-    def epoch_order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Returns the sample ids of an epoch, `[global batches, global batch size]`; see `tstdata.order`."""
+    def epoch_order(self, epoch: int) -> EpochOrder:
+        """Returns the sample ids of an epoch's global batches; see `tstdata.order`."""
         self._resume(self._parallel_rank_world, self.next_epoch)
         plan, nodes = self.plan.epoch(epoch), int(self.num_canonical_nodes or 1)
-        return epoch_batches(
-            self.samples_per_shard[: self.stored.num_shards], plan, self.bag_size, nodes, self._shuffle()
-        )
+        rows = self.samples_per_shard[: self.stored.num_shards]
+        return EpochOrder(rows, plan, self.bag_size, nodes, self._shuffle(), self.rows_joined)
+
+    def _get_work(self, epoch: int, sample_in_epoch: int) -> WorkerIds:
+        """This worker's ids, worked out as they are read; Streaming would share out a whole epoch's first."""
+        done, seat = -(-sample_in_epoch // self.global_batch_size), Seat.in_world(self._parallel_worker_world)
+        ids = WorkerIds(self.epoch_order(epoch), done, seat)
+        # The leader has counted the epoch up by now: nobody may look for the next one earlier.
+        self._shared_barrier(self._unique_worker_world.workers_per_node)
+        return ids
 
     def __iter__(self) -> Iterator[dict[str, npt.NDArray[np.int64]]]:
         """Yields this worker's part of the next epoch, or of what a checkpoint left of it."""
@@ -220,16 +238,3 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
             logger.warning(
                 "%s: index.json has no shard hashes: damaged downloads can't be told.", self.stored.where
             )
-
-
-def _share_epoch(
-    dataset: StreamingBagDataset, world: World, epoch: int, sample_in_epoch: int
-) -> npt.NDArray[np.int64]:
-    """What Streaming calls, on one process a node, to share out an epoch, or the rest of it."""
-    done = -(-sample_in_epoch // dataset.global_batch_size)
-    batches = dataset.epoch_order(epoch)[done:]
-    return share_batches(batches, world.num_nodes, world.ranks_per_node, world.workers_per_rank)
-
-
-_BATCHING_METHOD = "bag_shards"
-batching_methods[_BATCHING_METHOD] = _share_epoch

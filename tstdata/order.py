@@ -13,225 +13,174 @@
    What is left of a shard whose bag rows were all served is spread over the whole rest of the epoch: fetching
    such shards again for a row or two must not come in one burst.
 
-Randomness is a hash of (seed, epoch, purpose, id): it depends on no library's generator, on no drawing order,
-and on no layout.
+A row may be m stored rows of one shard, joined. A shard of n stored rows then has n // m rows; which n mod m
+stored rows are left out, at its beginning and its end, is drawn for every epoch anew (unshuffled: the last).
 
-Sample ids: row r is `r`; the bag row that begins at row r is `num_rows + r`; -1 is nothing.
+Any stretch of batches can be worked out alone (`tstdata.lines`); nothing walks through the ones before.
+
+Sample ids: the row that begins at stored row r is `r`; the bag row that does is `num_rows + r`; -1 is
+nothing.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from .draws import Ints, below, draw
+from .lines import Cut, Line
 from .plan import EpochPlan
+from .spans import BAGS, JOINED, ROWS, Shuffle, Spans, lay_out, units
 
 # Changes whenever the same arguments would give another order: checkpoints carry it.
 ORDER_VERSION = 1
-SHUFFLE_ALGOS = ("py1e", "py1br", "py1b", "py1s", "py2s", "naive")
-_RUN, _HEADS, _SPANS, _BAGS, _ROWS, _BLOCKS = range(1, 7)
-_WORD = (1 << 64) - 1
-
-Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Shuffle:
-    """How an epoch is shuffled.
+class EpochOrder:
+    """The order of one epoch, worked out where it is asked for.
 
     Args:
-        algo: How far from its own span a unit may land. `naive`: anywhere in the epoch; `py1e`: `block_size`
-            rows wide around its span; `py1b`, `py1br`: in its block of `block_size` rows, whose borders
-            `py1br` moves every epoch; `py1s`, `py2s`: in its span. None: no shuffling at all.
-        seed: The run's seed.
-        block_size: The reach in rows, in both phases.
+        rows_per_shard: Stored rows in each shard.
+        plan: What the epoch consists of.
+        bag_size: s.
+        num_canonical_nodes: In how many parts the shards are read side by side.
+        shuffle: How rows are shuffled.
+        joined: m, stored rows in a row.
     """
 
-    algo: str | None
-    seed: int
-    block_size: int
+    def __init__(
+        self,
+        rows_per_shard: Ints,
+        plan: EpochPlan,
+        bag_size: int,
+        num_canonical_nodes: int,
+        shuffle: Shuffle,
+        joined: int = 1,
+    ) -> None:
+        self.plan = plan
+        self._stored, self._joined = np.asarray(rows_per_shard, np.int64), joined
+        # What is left out of a shard before its first row.
+        self._heads = np.zeros_like(self._stored)
+        if shuffle.algo and joined > 1:
+            drawn = draw(np.arange(len(self._stored)), shuffle.seed, plan.epoch, JOINED)
+            self._heads = below(self._stored % joined + 1, drawn)
+        self._rows = self._stored // joined
+        # What may land anywhere needs no nodes.
+        nodes = 1 if shuffle.algo == "naive" else num_canonical_nodes
+        spans = lay_out(self._rows, bag_size, nodes, shuffle, plan.epoch)
+        parts = [spans.of_node(node) for node in np.unique(spans.node)]
+        bag_lines = [_bag_line(part, bag_size, shuffle, plan.epoch) for part in parts if plan.bag_batches]
+        served: list[_Served | None] = [None] * len(parts)
+        if bag_lines and plan.row_batches:
+            cuts = _cuts(bag_lines, plan.bag_batches * plan.global_batch_size)
+            served = [_Served(line, cut, bag_size) for line, cut in zip(bag_lines, cuts, strict=True)]
+        self._bag_lines = bag_lines
+        self._row_lines = [
+            _row_line(part, gone, shuffle, plan.epoch)
+            for part, gone in zip(parts, served, strict=True)
+            if plan.row_batches
+        ]
+
+    def batches(self, start: int, stop: int) -> Ints:
+        """Returns the ids of global batches `start` to `stop`, without it, `[batches, global batch size]`.
+
+        The place of an id inside its batch carries no law; `tstdata.worker_ids` hands them out by it.
+        """
+        size = self.plan.global_batch_size
+        num_bags, num_samples = self.plan.bag_batches * size, self.plan.num_samples
+        begin, end = start * size, min(stop * size, num_samples)
+        bags = _take_turns(self._bag_lines, min(begin, num_bags), min(end, num_bags))
+        rows = _take_turns(self._row_lines, max(begin, num_bags) - num_bags, max(end, num_bags) - num_bags)
+        ids = np.full((stop - start) * size, -1, np.int64)
+        ids[: len(bags)] = self._stored_rows(bags) + int(self._stored.sum())
+        ids[len(bags) : len(bags) + len(rows)] = self._stored_rows(rows)
+        return ids.reshape(stop - start, size)
+
+    def _stored_rows(self, rows: Ints) -> Ints:
+        """Returns the stored rows at which rows begin."""
+        if self._joined == 1:
+            return rows
+        stops = self._rows.cumsum()
+        shard = np.searchsorted(stops, rows, side="right")
+        begins = self._stored.cumsum() - self._stored + self._heads
+        return begins[shard] + (rows - (stops - self._rows)[shard]) * self._joined
+
+
+def _bag_line(spans: Spans, bag_size: int, shuffle: Shuffle, epoch: int) -> Line:
+    """Returns the bag rows of a node; their ids are their first rows."""
+
+    def first_rows(chosen: Ints) -> Ints:
+        which, inside = units(spans.num_bags[chosen])
+        return (spans.first + spans.skip)[chosen][which] + inside * bag_size
+
+    shuffle = replace(shuffle, block_size=max(1, shuffle.block_size // bag_size))
+    anywhere = np.zeros(len(spans.first), bool)
+    return Line(spans, spans.num_bags, anywhere, first_rows, shuffle, epoch, BAGS)
 
 
 @dataclass(frozen=True)
-class _Spans:
-    """Pieces of shards, by node: `size` rows from `first` on, their bag rows from `first + skip` on."""
+class _Served:
+    """Which bag rows of a node are served in this epoch, of `bag_size` rows each."""
 
-    first: Ints
-    size: Ints
-    skip: Ints
-    num_bags: Ints
-    node: Ints
+    bags: Line
+    cut: Cut
+    bag_size: int
+
+    def rows(self, spans: Spans, chosen: Ints, span: Ints, inside: Ints) -> npt.NDArray[np.bool_]:
+        """Returns for rows number `inside` of the spans `chosen[span]` whether they are in one."""
+        is_served = np.append(self.cut.has(*self.bags.placed(chosen)), False)
+        counts = spans.num_bags[chosen]
+        bag = (inside - spans.skip[chosen][span]) // self.bag_size
+        is_bag = (bag >= 0) & (bag < counts[span])
+        return np.asarray(is_served[np.where(is_bag, (counts.cumsum() - counts)[span] + bag, -1)])
 
 
-def epoch_batches(
-    rows_per_shard: Ints, plan: EpochPlan, bag_size: int, num_canonical_nodes: int, shuffle: Shuffle
-) -> Ints:
-    """Returns the sample ids of every global batch of an epoch, `[batches, global batch size]`.
+def _row_line(spans: Spans, served: _Served | None, shuffle: Shuffle, epoch: int) -> Line:
+    """Returns the rows of a node that are in no served bag row (None: there are none)."""
 
-    The place of an id inside its batch carries no law; `share_batches` hands them to nodes and ranks by it.
-    """
-    rows = np.asarray(rows_per_shard, np.int64)
-    # What may land anywhere needs no nodes.
-    nodes = 1 if shuffle.algo == "naive" else num_canonical_nodes
-    spans = _lay_out(rows, bag_size, nodes, shuffle, plan.epoch)
-    size, num_rows = plan.global_batch_size, int(rows.sum())
-    ids = np.full(plan.num_batches * size, -1, np.int64)
-    used = np.zeros(num_rows, bool)
-    finished = np.zeros(len(spans.first), bool)
-    num_bags = plan.bag_batches * size
-    if num_bags:
-        bags = _bag_order(spans, bag_size, shuffle, plan.epoch)[:num_bags]
-        ids[:num_bags] = num_rows + bags
-        used[(bags[:, None] + np.arange(bag_size)).ravel()] = True
+    def rows_left(chosen: Ints) -> Ints:
+        which, inside = units(spans.size[chosen])
+        rows: Ints = spans.first[chosen][which] + inside
+        return rows if served is None else rows[~served.rows(spans, chosen, which, inside)]
+
+    counts, anywhere = spans.size, np.zeros(len(spans.first), bool)
+    if served is not None:
+        num_served = served.bags.counts_in(served.cut)
+        counts = spans.size - num_served * served.bag_size
         if shuffle.algo:  # Unshuffled, what is left over stays in its place.
-            finished = (spans.num_bags > 0) & (_used_per_span(spans, used) == spans.num_bags * bag_size)
-    if plan.row_batches:
-        left = _row_order(spans, used, finished, shuffle, plan.epoch)
-        num_left = plan.num_samples - num_bags
-        ids[num_bags : num_bags + num_left] = left[:num_left]
-    return ids.reshape(plan.num_batches, size)
+            anywhere = (num_served > 0) & (num_served == spans.num_bags)
+    return Line(spans, counts, anywhere, rows_left, shuffle, epoch, ROWS)
 
 
-def share_batches(batches: Ints, num_nodes: int, ranks_per_node: int, workers_per_rank: int) -> Ints:
-    """Shares global batches out to nodes, ranks and workers, as Streaming expects it.
-
-    Returns `[nodes, ranks per node, workers per rank, batches per worker, rows per rank]`.
-
-    Nodes take turns inside a batch, as canonical nodes do, then ranks; a rank's workers take turns by batch,
-    as the torch DataLoader reads them. Workers without a last batch get -1 for it.
-    """
-    num_batches, size = batches.shape
-    per_rank, rest = divmod(size, num_nodes * ranks_per_node)
-    assert not rest, f"{size} rows do not divide over {num_nodes} x {ranks_per_node} ranks"
-    per_worker = -(-num_batches // workers_per_rank)
-    padded = np.full((per_worker * workers_per_rank, size), -1, np.int64)
-    padded[:num_batches] = batches
-    shared = padded.reshape(per_worker, workers_per_rank, per_rank, ranks_per_node, num_nodes)
-    return np.ascontiguousarray(shared.transpose(4, 3, 1, 0, 2))
+def _units_by_turn(lines: Sequence[Line], turn: int) -> int:
+    """Returns how many units the first `turn` turns give."""
+    return sum(min(line.num_units, turn) for line in lines)
 
 
-def _lay_out(rows: Ints, bag_size: int, num_nodes: int, shuffle: Shuffle, epoch: int) -> _Spans:
-    """Cuts the shards into one part a canonical node, and orders the pieces as this epoch reads them."""
-    shards = np.arange(len(rows))
-    heads = np.zeros_like(rows)
-    if shuffle.algo:
-        shards = np.argsort(_draw(shards, shuffle.seed, _RUN), kind="stable")
-        # Where a shard's bag rows begin varies, so that the rows they leave over vary too.
-        heads = _below(rows % bag_size + 1, _draw(np.arange(len(rows)), shuffle.seed, epoch, _HEADS))
-    stops = rows[shards].cumsum()
-    starts = stops - rows[shards]
-    cuts = int(stops[-1]) * np.arange(1, num_nodes) // num_nodes
-    at = np.searchsorted(stops, cuts, side="right")
-    inside, head = cuts - starts[at], heads[shards[at]]
-    cuts = starts[at] + np.where(inside < head, 0, inside - (inside - head) % bag_size)
-
-    begins = np.unique(np.concatenate([starts[rows[shards] > 0], cuts]))
-    at = np.searchsorted(stops, begins, side="right")
-    first = (rows.cumsum() - rows)[shards[at]] + begins - starts[at]
-    size = np.diff(begins, append=stops[-1])
-    skip = np.where(begins == starts[at], np.minimum(heads[shards[at]], size), 0)
-    node = np.searchsorted(cuts, begins, side="right")
-    if shuffle.algo:
-        turn = np.lexsort((_draw(first, shuffle.seed, epoch, _SPANS), node))
-        first, size, skip, node = first[turn], size[turn], skip[turn], node[turn]
-    return _Spans(first, size, skip, (size - skip) // bag_size, node)
+def _cuts(lines: Sequence[Line], number: int) -> list[Cut]:
+    """Returns what each line gives to the first `number` units."""
+    turns = range(max(line.num_units for line in lines) + 1)
+    turn = bisect_right(turns, number, key=lambda turn: _units_by_turn(lines, turn)) - 1
+    rest = number - _units_by_turn(lines, turn)
+    cuts = []
+    for line in lines:
+        more = int(rest > 0 and line.num_units > turn)
+        cuts.append(line.cut(min(line.num_units, turn) + more))
+        rest -= more
+    return cuts
 
 
-def _bag_order(spans: _Spans, bag_size: int, shuffle: Shuffle, epoch: int) -> Ints:
-    """Returns the first row of every bag row, in order."""
-    span, inside = _units(spans.num_bags)
-    first = spans.first[span] + spans.skip[span] + inside * bag_size
-    anywhere = np.zeros(len(spans.first), bool)
-    block_size = max(1, shuffle.block_size // bag_size)
-    return first[_turns(spans, spans.num_bags, anywhere, first, shuffle, block_size, epoch, _BAGS)]
-
-
-def _row_order(
-    spans: _Spans, used: npt.NDArray[np.bool_], finished: npt.NDArray[np.bool_], shuffle: Shuffle, epoch: int
-) -> Ints:
-    """Returns every row that is in no served bag row, in order."""
-    span, inside = _units(spans.size)
-    row = spans.first[span] + inside
-    row = row[~used[row]]
-    counts = spans.size - _used_per_span(spans, used)
-    return row[_turns(spans, counts, finished, row, shuffle, shuffle.block_size, epoch, _ROWS)]
-
-
-def _turns(
-    spans: _Spans,
-    counts: Ints,
-    anywhere: npt.NDArray[np.bool_],
-    ids: Ints,
-    shuffle: Shuffle,
-    block_size: int,
-    epoch: int,
-    purpose: int,
-) -> Ints:
-    """Returns the order of units, `counts` a span, as indices: by place in a node, nodes taking turns."""
-    span, inside = _units(counts)
-    # Positions count along a node; spans whose units go anywhere take no room there.
-    room = np.where(anywhere, 0, counts)
-    length = np.bincount(spans.node, weights=room, minlength=1).astype(np.int64)
-    begin = room.cumsum() - room - (length.cumsum() - length)[spans.node]
-    if shuffle.algo == "py1br":
-        begin = begin + _below(block_size, _draw(spans.node, shuffle.seed, epoch, _BLOCKS))
-    node = spans.node[span]
-    low, high = _reach(begin[span], inside, room[span], length[node], shuffle.algo, block_size)
-    if shuffle.algo:
-        low = np.where(anywhere[span], 0, low)
-        high = np.where(anywhere[span], np.maximum(length, 1)[node], high)
-    share = (_draw(ids, shuffle.seed, epoch, purpose) >> np.uint64(11)) * 2.0**-53
-    place = low + share * (high - low)
-    by_place = np.lexsort((place, node))
-    per_node = np.bincount(node, minlength=1)
-    turn = np.arange(len(ids)) - np.repeat(per_node.cumsum() - per_node, per_node)
-    return by_place[np.argsort(turn, kind="stable")]
-
-
-def _reach(
-    begin: Ints, inside: Ints, count: Ints, length: Ints, algo: str | None, block_size: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Returns where in its node each unit may land: from `low` up to, without it, `high`."""
-    if algo == "naive":
-        return np.zeros_like(begin), length
-    if algo == "py1e":
-        slack = np.maximum(block_size - count, 0) / 2
-        return np.maximum(begin - slack, 0), np.minimum(begin + count + slack, length)
-    if algo in ("py1s", "py2s"):
-        return begin, begin + count
-    if algo in ("py1b", "py1br"):
-        low = (begin + inside) // block_size * block_size
-        return low, low + block_size
-    return begin + inside, begin + inside + 1
-
-
-def _units(counts: Ints) -> tuple[Ints, Ints]:
-    """Returns, for `counts` units a span, each unit's span and its number inside the span."""
-    span = np.repeat(np.arange(len(counts)), counts)
-    return span, np.arange(len(span)) - np.repeat(counts.cumsum() - counts, counts)
-
-
-def _used_per_span(spans: _Spans, used: npt.NDArray[np.bool_]) -> Ints:
-    before = np.concatenate([[0], used.cumsum()])
-    return np.asarray(before[spans.first + spans.size] - before[spans.first], np.int64)
-
-
-def _below(bound: Ints | int, draws: npt.NDArray[np.uint64]) -> Ints:
-    """Returns draws as numbers from 0 up to, without it, `bound`."""
-    return (draws % np.asarray(bound, np.uint64)).astype(np.int64)
-
-
-def _draw(ids: Ints, *salts: int) -> npt.NDArray[np.uint64]:
-    """Returns 64 even bits for each id (>= 0): splitmix64's finaliser over the salts, then over the ids."""
-    state = np.zeros(1, np.uint64)
-    for salt in salts:
-        state = _mix(state + np.uint64(salt & _WORD))
-    return _mix(state + ids.astype(np.uint64))
-
-
-def _mix(word: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    word = word + np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
+def _take_turns(lines: Sequence[Line], start: int, stop: int) -> Ints:
+    """Returns units number `start` up to, without it, `stop` of all lines, which take turns."""
+    if start >= stop:
+        return np.zeros(0, np.int64)
+    turns = range(max(line.num_units for line in lines) + 1)
+    first = bisect_right(turns, start, key=lambda turn: _units_by_turn(lines, turn)) - 1
+    last = bisect_left(turns, stop, key=lambda turn: _units_by_turn(lines, turn))
+    bounds = [(min(line.num_units, first), min(line.num_units, last)) for line in lines]
+    ids = np.concatenate([line.units(*bound) for line, bound in zip(lines, bounds, strict=True)])
+    turn = np.concatenate([np.arange(*bound) for bound in bounds])
+    skipped = start - _units_by_turn(lines, first)
+    return ids[np.argsort(turn, kind="stable")][skipped : skipped + stop - start]

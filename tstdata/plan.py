@@ -98,6 +98,22 @@ class SuperpositionPlan:
         num_rows = sum(map(int, rows_per_shard))
         return cls(num_rows, num_bag_rows, bag_size, superposition_batches, global_batch_size, drop_last)
 
+    def check_ranks(self, num_ranks: int) -> None:
+        """Refuses a short batch with fewer rows than ranks: those without any would wait for ever.
+
+        Dropping it instead would make an epoch's length depend on the layout.
+
+        Raises:
+            ValueError: An epoch's last batch has too few rows.
+        """
+        for number in (self.switch_epoch, self.switch_epoch + 1):
+            epoch = self.epoch(number)
+            if epoch.row_batches and epoch.last_rows < num_ranks:
+                raise ValueError(
+                    f"with drop_last: false the last batch of epoch {number} has {epoch.last_rows} rows, and "
+                    f"each of the {num_ranks} ranks needs one. Set drop_last: true, or another batch size."
+                )
+
     @property
     def bag_batches_per_epoch(self) -> int:
         """Global batches of bag rows that one epoch can give."""

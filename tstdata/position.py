@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .order import ORDER_VERSION, Shuffle
+from .order import ORDER_VERSION
 from .plan import SuperpositionPlan
 from .resume import STATE_KEY, check_state, last_boundary, warn_of_overruled
+from .spans import Shuffle
 from .stored import StoredDataset
 
 # To a type checker, whatever comes after it among the bases: only the dataset module imports streaming.
@@ -17,6 +18,7 @@ class ResumableEpochs(_Base):
 
     plan: SuperpositionPlan
     stored: StoredDataset
+    seq_len: int
     # shuffle_block_size, or None for the default; and what else was given that a checkpoint overrules.
     _block_size: int | None
     _given: dict[str, Any]
@@ -105,7 +107,7 @@ class ResumableEpochs(_Base):
         return {
             "order_version": ORDER_VERSION,
             "dataset": self.stored.sha256,
-            "seq_len": self.stored.seq_len,
+            "seq_len": self.seq_len,
             "bag_size": self.plan.bag_size,
             "superposition_batches": self.plan.superposition_batches,
             "global_batch_size": self.plan.global_batch_size,

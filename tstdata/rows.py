@@ -11,15 +11,16 @@ _TYPES = ("uint16", "uint32")
 
 
 class BagSpanner:
-    """Maps a sample id to its shard and its place there: a number for a row, a slice for a bag row.
+    """Maps a sample id to its shard and its place there: a number for a row, a slice for several.
 
     Streaming asks this for every sample it fetches, readies and yields, so bag rows go through its threads as
-    rows do. Ids below `num_rows` are rows; `num_rows + r` is the bag row that begins at row r.
+    rows do. Ids below `num_rows` are the rows that begin at that stored row, of `joined` stored rows each;
+    `num_rows + r` is the bag row that begins at stored row r.
     """
 
-    def __init__(self, rows_per_shard: Sequence[int], bag_size: int) -> None:
+    def __init__(self, rows_per_shard: Sequence[int], bag_size: int, joined: int = 1) -> None:
         self.stops: list[int] = np.cumsum(rows_per_shard).tolist()
-        self.bag_size = bag_size
+        self.joined, self.joined_in_bag = joined, bag_size * joined
 
     def __getitem__(self, sample_id: int) -> tuple[int, int | slice]:
         """Returns the shard and the place of a sample; IndexError if there is none."""
@@ -29,7 +30,14 @@ class BagSpanner:
             raise IndexError(f"sample {sample_id} does not exist: the dataset has {num_rows} rows.")
         shard = bisect_right(self.stops, row)
         place = row - (self.stops[shard - 1] if shard else 0)
-        return shard, place if sample_id < num_rows else slice(place, place + self.bag_size)
+        if sample_id < num_rows and self.joined == 1:
+            return shard, place
+        length = self.joined if sample_id < num_rows else self.joined_in_bag
+        if row + length > self.stops[shard]:
+            raise IndexError(
+                f"sample {sample_id}, {length} stored rows, goes on beyond the end of its shard."
+            )
+        return shard, slice(place, place + length)
 
 
 def row_width(shards: Iterable[Any], where: str) -> int:

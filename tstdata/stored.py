@@ -29,6 +29,20 @@ class StoredDataset:
     seq_len: int
     num_shards: int
 
+    def rows_in(self, seq_len: int) -> int:
+        """Returns how many stored rows make a row of `seq_len` tokens.
+
+        Raises:
+            ValueError: No whole number of them does.
+        """
+        if seq_len % self.seq_len:
+            raise ValueError(
+                f"its rows have {self.seq_len} tokens and seq_len is {seq_len}; it is a multiple of theirs: "
+                f"{self.seq_len}, {2 * self.seq_len}, {3 * self.seq_len} ... Or prepare the data again with: "
+                f"tst prepare --seq-len {seq_len}"
+            )
+        return seq_len // self.seq_len
+
     def check_model(self, vocab_size: int | None, tokenizer: Any = None) -> None:
         """Refuses a model that lacks ids of the card's tokenizer, and a tokenizer unlike it.
 

@@ -67,7 +67,7 @@ def _identity(loader: Any) -> dict[str, Any]:
     """Returns what tells two datasets apart, and their tokenizers."""
     stored = loader.dataset.stored
     tokenizer = stored.card.tokenizer.vocab_sha256 if stored.card is not None else None
-    return {"sha256": stored.sha256, "seq_len": stored.seq_len, "tokenizer_sha256": tokenizer}
+    return {"sha256": stored.sha256, "seq_len": loader.dataset.seq_len, "tokenizer_sha256": tokenizer}
 
 
 def _eval_data(config: "RunConfig", trainer: "Trainer") -> dict[str, Any] | None:
