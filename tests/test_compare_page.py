@@ -1,6 +1,6 @@
 """The report of `tst compare` in a real browser: it renders, complains of nothing, and fits the screen."""
 
-import re
+import json
 from pathlib import Path
 
 import pytest
@@ -11,14 +11,13 @@ from test_compare import write
 from tstruns.compare import compare
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path; apt-get install chromium")
-# Measures itself when opened; only the test's copy of the page has it.
+# The page measures itself and says so on the console; only the test's copy of it has this.
 PROBE = """<script>
-const wide = [...document.querySelectorAll("main > *, figure, svg")].filter(
-  one => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1);
-document.body.dataset.overflow = wide.length + " of " + document.querySelectorAll("svg").length;
-document.body.dataset.width = innerWidth;
-document.body.dataset.lines = [...document.querySelectorAll("svg path")].filter(
-  one => one.getBoundingClientRect().width > 20).length;
+const boxes = css => [...document.querySelectorAll(css)].map(one => one.getBoundingClientRect());
+const edge = document.documentElement.clientWidth + 1;
+const cut = boxes("main > *, figure, svg").filter(box => box.right > edge);
+const lines = boxes("svg path").filter(box => box.width > 20);
+console.log(JSON.stringify([innerWidth, boxes("svg").length, cut.length, lines.length]));
 </script></body>"""
 
 
@@ -45,11 +44,10 @@ def brightness(picture: Path) -> float:
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_report_renders_with_no_console_message_and_nothing_cut_off(page, tmp_path, width, scheme):
     seen = shown(page, tmp_path, width, scheme)
-    assert seen.console == []
-    assert f'data-width="{width}"' in seen.document
-    assert 'data-overflow="0 of 5"' in seen.document
-    (lines,) = re.findall(r'data-lines="(\d+)"', seen.document)
-    assert int(lines) > 5 * 4
+    (measured,) = seen.console  # and so nothing else was said
+    inner_width, plots, cut_off, lines = json.loads(measured)
+    assert (inner_width, plots, cut_off) == (width, 5, 0)
+    assert lines > 5 * 4
     assert (brightness(seen.picture) > 0.95) == (scheme == "light")
     assert (brightness(seen.picture) < 0.2) == (scheme == "dark")
 

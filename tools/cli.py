@@ -12,6 +12,7 @@ COMMANDS = {
     "plan": "say what a run will read, cost and be, before it starts",
     "train": "run a Composer Trainer from a YAML file",
     "compare": "report on finished runs at equal FLOPs, equal loss and equal data",
+    "export": "write a checkpoint as an ordinary Hugging Face directory",
     "demo": "prepare, train a baseline and a TST run, and compare: the whole product in minutes",
 }
 
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(importlib.import_module(f".{name}", __package__).main(rest))
     except BrokenPipeError:
-        # The reader of our output has gone, as with `| head`. Python would complain again when it flushes at exit.
+        # Our reader has gone, as with `| head`; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError) as error:

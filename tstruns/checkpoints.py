@@ -25,16 +25,20 @@ def finished_checkpoints(folder: Path) -> list[Path]:
     may be half there and the link be missing: neither is relied on. A checkpoint is a zip archive, whose
     table of contents comes last.
     """
+    for path in folder.glob("ep*-ba*-rank0.pt"):
+        if _NAME.fullmatch(path.name) and not zipfile.is_zipfile(path):
+            log.warning("%s was cut short while it was written; it is deleted", path)
+            path.unlink()
+    return whole_checkpoints(folder)
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Returns the whole checkpoints of a folder, oldest first; another process may be writing one more."""
     found = []
     for path in folder.glob("ep*-ba*-rank0.pt"):
         match = _NAME.fullmatch(path.name)
-        if match is None:
-            continue
-        if zipfile.is_zipfile(path):
+        if match is not None and zipfile.is_zipfile(path):
             found.append((int(match[2]), int(match[1]), path))
-        else:
-            log.warning("%s was cut short while it was written; it is deleted", path)
-            path.unlink()
     return [path for _, _, path in sorted(found)]
 
 
