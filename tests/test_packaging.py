@@ -1,4 +1,4 @@
-"""What a user's environment gets: the top-level names, the console command, and a lock that pins everything."""
+"""What a user's environment gets: top-level names, the console command, and a lock that pins everything."""
 
 import re
 import shutil

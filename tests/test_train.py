@@ -55,7 +55,7 @@ def test_summary_is_what_the_metrics_say(finished):
 
 def test_summary_says_what_makes_runs_comparable(finished, small_dataset):
     summary, card = RunDirectory(finished.parent / "run").summary(), DatasetCard.load(small_dataset)
-    # 1 layer of width 16, gated feed-forward of 32, 1,024 ids; forward and backward, scores over 32 positions.
+    # 1 layer of width 16, gated feed-forward of 32, 1,024 ids; forward and backward, 32 positions of scores.
     weights = 4 * 16 * 16 + 3 * 16 * 32 + 1024 * 16
     assert summary["flops_per_position"] == 6 * weights + 12 * 16 * 32
     identity = {"sha256": card.sha256, "seq_len": 32, "tokenizer_sha256": card.tokenizer.vocab_sha256}
