@@ -16,6 +16,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import tstdata
 
+# Needs LLM Foundry, in an environment of its own: `make test-foundry`.
+collect_ignore = ["foundry"]
+
 END_OF_TEXT = "<|endoftext|>"
 BEGIN_OF_TEXT = "<|begin|>"
 SMALL_SEQ_LEN = 32
