@@ -7,14 +7,15 @@ import pytest
 import zstandard
 from references import write_rows_with_mds_writer
 
-from tstdata.shards import ShardLayout, encode_shard, write_index, write_shard
+from tstdata.shards import ShardLayout, encode_shard, index_bytes, write_shard
 
 
 def write_all(out: Path, rows: np.ndarray, layout: ShardLayout) -> None:
     out.mkdir()
     a_shard = layout.rows_per_shard
     starts = range(0, len(rows), a_shard)
-    write_index(out, [write_shard(out, n, rows[at : at + a_shard], layout) for n, at in enumerate(starts)])
+    entries = [write_shard(out, n, rows[at : at + a_shard], layout) for n, at in enumerate(starts)]
+    (out / "index.json").write_bytes(index_bytes(entries))
 
 
 def assert_same_bytes(mine: Path, theirs: Path) -> None:

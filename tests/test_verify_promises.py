@@ -13,8 +13,9 @@ from conftest import SMALL_SEQ_LEN
 import tstdata
 from tstdata.card import DatasetCard, sha256_of
 from tstdata.commit import file_sha256
+from tstdata.dataset_files import DatasetFiles
 from tstdata.shard_reading import layout_of, read_index, read_rows, rows_of_shard
-from tstdata.shards import write_index, write_shard
+from tstdata.shards import index_bytes, write_shard
 
 
 def rewrite(
@@ -24,17 +25,21 @@ def rewrite(
     card = DatasetCard.load(dataset)
     rows = np.concatenate(
         [
-            read_rows(dataset, card, shard * layout_of(card).rows_per_shard, rows_of_shard(shard, card))
+            read_rows(
+                DatasetFiles(dataset),
+                card,
+                shard * layout_of(card).rows_per_shard,
+                rows_of_shard(shard, card),
+            )
             for shard in range(card.num_shards)
         ]
     ).copy()
     change_rows(rows)
     a_shard = layout_of(card).rows_per_shard
     starts = range(0, len(rows), a_shard)
-    write_index(
-        dataset,
-        [write_shard(dataset, n, rows[at : at + a_shard], layout_of(card)) for n, at in enumerate(starts)],
-    )
+    layout = layout_of(card)
+    entries = [write_shard(dataset, n, rows[at : at + a_shard], layout) for n, at in enumerate(starts)]
+    (dataset / "index.json").write_bytes(index_bytes(entries))
     path = dataset / "documents" / "documents.00000.parquet"
     pq.write_table(change_documents(pq.read_table(path)), path)
     files = {name: file_sha256(dataset / name) for name in card.files}
@@ -137,11 +142,11 @@ def test_a_zstd_stream_that_is_not_whole_is_found_with_every_hash_right(
 
 def store(dataset: Path, shard: int, kind: str, data: bytes) -> None:
     """Puts other bytes in a shard's place, and corrects the index and the card."""
-    entries = read_index(dataset)
+    entries = read_index(DatasetFiles(dataset))
     entry = entries[shard][kind]
     (dataset / entry["basename"]).write_bytes(data)
     entry |= {"bytes": len(data), "hashes": {"xxh64": xxhash.xxh64(data).hexdigest()}}
-    write_index(dataset, entries)
+    (dataset / "index.json").write_bytes(index_bytes(entries))
     card = DatasetCard.load(dataset)
     files = {**card.files, "index.json": file_sha256(dataset / "index.json")}
     card.model_copy(update={"files": files}).save(dataset)

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="file, directory or glob; read in the order given")
-    add("--out", required=True, help="directory to make")
+    add("--out", required=True, help="directory to make, or a prefix in a store (s3://...)")
     add(
         "--tokenizer", required=True, metavar="TOK", help="Hugging Face tokenizer directory or tokenizer.json"
     )
@@ -57,6 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--append", action="store_true", help="add the sources to the finished dataset OUT, as new shards")
     add("--compression", metavar="zstd[:LEVEL]", help="compress the shards")
     add("--size-limit", type=int, metavar="BYTES", help="largest shard before compression (default: 64 MiB)")
+    add(
+        "--work-dir",
+        metavar="DIR",
+        help="where a dataset for a store is made before its upload (default: tst-prepare in the system's "
+        "directory for temporary files)",
+    )
     add("--workers", type=int, default=1, metavar="N", help="processes that encode (default: 1)")
     add(
         "--dry-run",
@@ -89,6 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         append=args.append,
         compression=args.compression,
         size_limit=DEFAULT_SIZE_LIMIT if args.size_limit is None else args.size_limit,
+        work_dir=args.work_dir,
         workers=args.workers,
         dry_run=args.dry_run,
         progress=True,

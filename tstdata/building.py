@@ -7,6 +7,7 @@ from typing import Any
 
 from .card import COUNTS, FORMAT_VERSION, DatasetCard, Part, Source, sha256_of
 from .commit import commit_bytes, file_sha256
+from .dataset_files import DatasetFiles
 from .merging import (
     DOCUMENTS_DIR,
     Numbering,
@@ -86,7 +87,7 @@ class Building:
                 f"{self.layout.seq_len}. Give a smaller --seq-len or more text."
             )
         sweep(self.out)
-        entries = read_index(self.out)[: base.num_shards] if base else []
+        entries = read_index(DatasetFiles(self.out))[: base.num_shards] if base else []
         entries += self._write_shards(stream, len(entries))
         files = dict(base.files) if base else {}
         first = Numbering(

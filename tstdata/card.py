@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .commit import commit_bytes
+from .dataset_files import DatasetFiles, DatasetPath
 
 CARD_FILE = "dataset.json"
 FORMAT_VERSION = 2
@@ -132,20 +133,23 @@ class DatasetCard(_Record):
         commit_bytes(Path(dataset) / CARD_FILE, self.to_bytes())
 
     @classmethod
-    def load(cls, dataset: str | os.PathLike[str]) -> "DatasetCard":
-        """Reads the card of a dataset directory.
+    def load(cls, dataset: DatasetPath) -> "DatasetCard":
+        """Reads the card of a dataset: a directory, or the URI of one in a store.
 
         Raises:
             FileNotFoundError: There is no card: not a bag-shard dataset, or not finished.
             ValueError: The card can't be read, or was changed after it was written.
         """
-        path = Path(dataset) / CARD_FILE
-        if not path.is_file():
+        files = DatasetFiles.of(dataset)
+        path = files.path(CARD_FILE)
+        try:
+            data = files.read(CARD_FILE)
+        except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"{path} does not exist: {dataset} is no finished bag-shard dataset. If a `tst prepare` into "
                 "it was interrupted, run the same command again to go on."
-            )
-        return cls.from_bytes(path.read_bytes(), str(path))
+            ) from None
+        return cls.from_bytes(data, path)
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = CARD_FILE) -> "DatasetCard":

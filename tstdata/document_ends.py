@@ -1,7 +1,6 @@
 """Document ends: the positions where `documents/*.parquet` says that documents end, checked on the way."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .card import DatasetCard
+from .dataset_files import DatasetFiles
 from .merging import DOCUMENTS_DIR, DOCUMENTS_SCHEMA
 
 Positions = npt.NDArray[np.int64]
@@ -20,7 +20,7 @@ class DocumentEnds:
     With `intact` False nothing is read: Arrow is not safe on bytes that are known to be damaged.
     """
 
-    def __init__(self, dataset: Path, card: DatasetCard, intact: bool) -> None:
+    def __init__(self, files: DatasetFiles, card: DatasetCard, intact: bool) -> None:
         self._card = card
         self._problems: list[str] = []
         self._next_token = 0
@@ -29,7 +29,7 @@ class DocumentEnds:
         self._last_source = 0
         self._readable = intact
         self._waiting: Positions = np.zeros(0, np.int64)
-        self._batches = self._read(dataset)
+        self._batches = self._read(files)
 
     def take(self, start: int, stop: int) -> Positions | None:
         """Returns the ends at positions start <= i < stop, or None once the documents can't be read.
@@ -65,10 +65,11 @@ class DocumentEnds:
                     )
         return self._problems
 
-    def _read(self, dataset: Path) -> Iterator[Positions]:
+    def _read(self, files: DatasetFiles) -> Iterator[Positions]:
         for name in sorted(name for name in self._card.files if name.startswith(DOCUMENTS_DIR)):
             try:
-                with pq.ParquetFile(dataset / name) as file:
+                with files.open(name) as opened:
+                    file = pq.ParquetFile(opened)
                     if not file.schema_arrow.equals(DOCUMENTS_SCHEMA):
                         raise ValueError(f"its columns are {file.schema_arrow.names}")
                     for batch in file.iter_batches(1 << 16, columns=["source", "first_token", "num_tokens"]):

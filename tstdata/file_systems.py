@@ -10,10 +10,10 @@ import re
 from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urlsplit
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
 _NATIVE = ("s3", "gs", "gcs", "abfs", "abfss")
+_WRITE_BYTES = 8 << 20
 # As Streaming names it, and as the AWS SDKs do.
 _S3_ENDPOINTS = ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
@@ -107,6 +107,17 @@ def open_file(path: str) -> BinaryIO:
     return cast(BinaryIO, system.open_input_file(inside))
 
 
+def write_file(path: str, data: bytes | BinaryIO) -> None:
+    """Writes a whole file into a store, where it appears at once or not at all."""
+    system, inside = resolve(path)
+    with system.open_output_stream(inside) as file:
+        if isinstance(data, bytes):
+            file.write(data)
+            return
+        while chunk := data.read(_WRITE_BYTES):
+            file.write(chunk)
+
+
 def list_tree(folder: str) -> list[tuple[str, FileStatus]]:
     """Returns all files below a remote folder, by their paths below it, sorted; none without a folder."""
     system, inside = resolve(folder)
@@ -114,6 +125,3 @@ def list_tree(folder: str) -> list[tuple[str, FileStatus]]:
     files = [info for info in infos if info.type == pafs.FileType.File]
     head = len(inside.rstrip("/")) + 1
     return sorted((info.path[head:], FileStatus(info.size or 0, info.mtime_ns or 0)) for info in files)
-
-
-ArrowError = pa.ArrowException

@@ -1,14 +1,15 @@
 """Inspecting: a row, or a bag row of s rows, decoded and traced to its documents."""
 
-import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from .card import DatasetCard
+from .dataset_files import DatasetFiles, DatasetPath
 from .merging import TOKENIZER_DIR
 from .shard_reading import locate_row, read_rows, rows_of_shard
 from .shards import shard_names
-from .tokenizer import load_tokenizer
+from .tokenizer import LoadedTokenizer, load_tokenizer
 from .trace import TracedDocument, trace
 
 
@@ -34,19 +35,19 @@ class InspectedRow:
         return [self.tokens[at : at + self.bag_size] for at in range(0, len(self.tokens), self.bag_size)]
 
 
-def inspect_row(dataset: str | os.PathLike[str], row: int, bag_size: int = 1) -> InspectedRow:
+def inspect_row(dataset: DatasetPath, row: int, bag_size: int = 1) -> InspectedRow:
     """Decodes a row of a dataset (`bag_size` 1), or the bag row that begins there, and traces its documents.
 
     Raises:
         ValueError: There is no such row or bag row, or its files are damaged.
         OSError: A file can't be read.
     """
-    folder = Path(dataset)
-    card = DatasetCard.load(folder)
+    files = DatasetFiles.of(dataset)
+    card = DatasetCard.load(files)
     if bag_size < 1:
         raise ValueError(f"bag size is {bag_size}; a bag holds at least 1 token: give --bag-size 4, say.")
     if not 0 <= row < card.num_rows:
-        raise ValueError(f"row {row} is not in {folder}: it has rows 0 to {card.num_rows - 1}.")
+        raise ValueError(f"row {row} is not in {files}: it has rows 0 to {card.num_rows - 1}.")
     shard, at = locate_row(row, card)
     rows_left = rows_of_shard(shard, card) - at
     if bag_size > rows_left:
@@ -54,8 +55,8 @@ def inspect_row(dataset: str | os.PathLike[str], row: int, bag_size: int = 1) ->
             f"a bag row is {bag_size} rows of one shard, but from row {row} its shard has only {rows_left}. "
             "Give a --row of another shard, or a smaller --bag-size."
         )
-    ids = read_rows(folder, card, row, bag_size).reshape(-1).tolist()
-    backend = load_tokenizer(folder / TOKENIZER_DIR, card.tokenizer.eos_token).backend
+    ids = read_rows(files, card, row, bag_size).reshape(-1).tolist()
+    backend = stored_tokenizer(files, card).backend
     raw_name, zip_name = shard_names(shard, card.recipe.compression)
     start = row * card.seq_len
     return InspectedRow(
@@ -66,5 +67,14 @@ def inspect_row(dataset: str | os.PathLike[str], row: int, bag_size: int = 1) ->
         ids=ids,
         tokens=[backend.decode([one], skip_special_tokens=False) for one in ids],
         text=backend.decode(ids, skip_special_tokens=False),
-        documents=trace(folder, card, start, start + len(ids)),
+        documents=trace(files, card, start, start + len(ids)),
     )
+
+
+def stored_tokenizer(files: DatasetFiles, card: DatasetCard) -> LoadedTokenizer:
+    """Loads the tokenizer that lies beside the shards."""
+    if not files.is_remote:
+        return load_tokenizer(files.path(TOKENIZER_DIR), card.tokenizer.eos_token)
+    with tempfile.TemporaryDirectory() as folder:
+        files.copy_to(Path(folder), [f"{TOKENIZER_DIR}/{name}" for name in card.tokenizer.files])
+        return load_tokenizer(Path(folder, TOKENIZER_DIR), card.tokenizer.eos_token)

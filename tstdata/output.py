@@ -12,7 +12,7 @@ from .request import Request, differences, unlike
 WORK_DIR = ".prepare"
 # The same for an append: what it adds to stays a finished dataset.
 APPEND_DIR = ".append"
-_REQUEST_FILE = "request.json"
+REQUEST_FILE = "request.json"
 
 
 def check_output(out: Path) -> None:
@@ -38,7 +38,7 @@ def begin(out: Path, request: Request) -> bool:
         ValueError: The output is, or was begun as, another dataset.
     """
     finished = (out / CARD_FILE).exists()
-    kept = out / WORK_DIR / _REQUEST_FILE
+    kept = out / WORK_DIR / REQUEST_FILE
     if finished:
         before = Request.of_part(DatasetCard.load(out), 0)
     elif kept.exists():
@@ -75,7 +75,7 @@ def begin_append(out: Path, request: Request) -> bool:
     parts = [Request.of_part(card, number) for number in range(len(card.parts))]
     if any(not differences(part, request, with_versions=False) for part in parts):
         return True
-    kept = out / APPEND_DIR / _REQUEST_FILE
+    kept = out / APPEND_DIR / REQUEST_FILE
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         commit_bytes(kept, request.to_bytes())

@@ -9,14 +9,18 @@ from pathlib import Path
 
 from .building import Building
 from .card import DatasetCard, Recipe
+from .dataset_files import DatasetFiles
 from .estimate import Estimate, estimate
+from .file_systems import is_uri, join
 from .formats import FORMATS
 from .options import PrepareOptions
 from .output import begin, begin_append, check_output
 from .pool import EncoderSpec
 from .progress import Progress
+from .remote_output import RemoteOutput
 from .request import Request, SourceIdentity, package_versions
 from .selection import TRAIN, VAL
+from .shard_reading import read_index
 from .shards import DEFAULT_SIZE_LIMIT, HASHES, ShardLayout
 from .source_file import SourceFile
 from .sources import find_sources
@@ -28,10 +32,10 @@ from .tokenizer import LoadedTokenizer, load_tokenizer
 class PrepareReport:
     """What a preparation did, or with `dry_run` would do: then `card` is None, and `estimate` is not.
 
-    `val` is the report of the held-out part.
+    `stored_bytes` are those of the shards as they are kept; `val` is the report of the held-out part.
     """
 
-    out: Path
+    out: str
     files: tuple[SourceFile, ...]
     num_tasks: int
     dtype: str
@@ -40,17 +44,13 @@ class PrepareReport:
     card: DatasetCard | None = None
     estimate: Estimate | None = None
     already_done: bool = False
+    stored_bytes: int = 0
     val: "PrepareReport | None" = None
 
     @property
     def num_bytes(self) -> int:
         """Bytes of the source files."""
         return sum(file.size for file in self.files)
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes of the shards on the disk."""
-        return sum(path.stat().st_size for path in self.out.glob("shard.*.mds*"))
 
 
 def prepare(
@@ -71,6 +71,7 @@ def prepare(
     append: bool = False,
     compression: str | None = None,
     size_limit: int = DEFAULT_SIZE_LIMIT,
+    work_dir: str | os.PathLike[str] | None = None,
     workers: int = 1,
     dry_run: bool = False,
     progress: bool = False,
@@ -82,7 +83,8 @@ def prepare(
 
     Args:
         sources: Files, directories, globs and URIs, read in this order; PATH::KEY for a text key of its own.
-        out: Directory to make; new, empty, or one that an equal call left unfinished.
+        out: Directory to make, or the URI of a prefix in a store; new, empty, or one that an equal call left
+            unfinished.
         tokenizer: Hugging Face tokenizer directory or `tokenizer.json`.
         seq_len: L, tokens in a row.
         text_key: Key or column of the text where a format has keys.
@@ -97,6 +99,8 @@ def prepare(
         append: Adds the sources to the finished dataset at `out`, as new shards; the old ones stay.
         compression: None, `zstd` or `zstd:LEVEL`.
         size_limit: Largest size of a shard in bytes, before compression.
+        work_dir: Where a dataset for a store is made before it is uploaded, in a directory of its own. None:
+            `tst-prepare` in the system's directory for temporary files.
         workers: Processes that encode.
         dry_run: Checks all that can be checked before, estimates the rest from a sample, and writes nothing.
         progress: Shows a bar on standard error.
@@ -125,11 +129,14 @@ def prepare(
     options.check()
     loaded = load_tokenizer(tokenizer, eos_token, bos)
     files = tuple(find_sources(sources, source_format, text_key, split))
-    run = _Run(files, loaded, os.fspath(tokenizer), append, dry_run)
+    scratch = Path(work_dir) if work_dir is not None else None
+    run = _Run(files, loaded, os.fspath(tokenizer), append, dry_run, scratch)
     if holdout is None:
-        return run.make(Path(out), options)
+        return run.make(os.fspath(out), options)
     # Two datasets, each as if the corpus held no other documents; read twice, because encoding is what costs.
-    train, val = (run.make(Path(out, part), dataclasses.replace(options, part=part)) for part in (TRAIN, VAL))
+    train, val = (
+        run.make(join(os.fspath(out), part), dataclasses.replace(options, part=part)) for part in (TRAIN, VAL)
+    )
     return dataclasses.replace(train, val=val)
 
 
@@ -142,9 +149,10 @@ class _Run:
     tokenizer: str
     append: bool
     dry_run: bool
+    work_dir: Path | None
     identities: tuple[SourceIdentity, ...] | None = None
 
-    def make(self, out: Path, options: PrepareOptions) -> PrepareReport:
+    def make(self, out: str, options: PrepareOptions) -> PrepareReport:
         """Makes one dataset."""
         layout = ShardLayout(options.seq_len, self.loaded.dtype, options.compression, options.size_limit)
         layout.check()
@@ -152,25 +160,38 @@ class _Run:
         report = PrepareReport(
             out, self.files, len(cut_tasks(self.files)), layout.dtype, identity.eos_token, identity.eos_id
         )
-        base = DatasetCard.load(out) if self.append else None
-        check_output(out)
+        if not is_uri(out):
+            check_output(Path(out))
         if self.dry_run:
             encoder = EncoderSpec(self.tokenizer, identity).build()
             return dataclasses.replace(report, estimate=estimate(self.files, encoder, layout, options))
         request = self._request(options)
+        remote = RemoteOutput(out, self.work_dir) if is_uri(out) else None
+        if remote is not None:
+            remote.begin(request)
+        local = remote.local if remote else Path(out)
+        already_done = self._build(local, request, layout, options)
+        card, entries = DatasetCard.load(local), read_index(DatasetFiles(local))
+        if remote is not None:
+            remote.finish(request, options.progress)
+        if card.num_rejected and options.on_error == "fail":
+            raise ValueError(
+                f"{out} is finished and left out {card.num_rejected} documents (see its rejects.jsonl). "
+                "Accept that with --on-error skip, or give another --out."
+            )
+        stored = sum((entry["zip_data"] or entry["raw_data"])["bytes"] for entry in entries)
+        return dataclasses.replace(report, card=card, already_done=already_done, stored_bytes=stored)
+
+    def _build(self, out: Path, request: Request, layout: ShardLayout, options: PrepareOptions) -> bool:
+        """Makes one dataset in a directory; returns whether it was there already."""
+        base = DatasetCard.load(out) if self.append else None
         already_done = begin_append(out, request) if self.append else begin(out, request)
         building = Building(out, request, self.files, self.loaded, layout, self.tokenizer, options, base)
         if not already_done:
             building.encode()
             building.merge()
         shutil.rmtree(building.work, ignore_errors=True)
-        card = DatasetCard.load(out)
-        if card.num_rejected and options.on_error == "fail":
-            raise ValueError(
-                f"{out} is finished and left out {card.num_rejected} documents (see its rejects.jsonl). "
-                "Accept that with --on-error skip, or give another --out."
-            )
-        return dataclasses.replace(report, card=card, already_done=already_done)
+        return already_done
 
     def _request(self, options: PrepareOptions) -> Request:
         if self.identities is None:

@@ -114,8 +114,8 @@ def _changed(name: str, before: Any, now: Any) -> Iterator[str]:
 
 def _changed_sources(before: tuple[SourceIdentity, ...], now: tuple[SourceIdentity, ...]) -> Iterator[str]:
     if [source.path for source in before] != [source.path for source in now]:
-        old, new = {source.path for source in before}, {source.path for source in now}
-        gone, come = sorted(old - new), sorted(new - old)
+        old_paths, new_paths = {source.path for source in before}, {source.path for source in now}
+        gone, come = sorted(old_paths - new_paths), sorted(new_paths - old_paths)
         yield from (f"source {path} is gone" for path in gone[:_MOST_SOURCES])
         yield from (f"source {path} is new" for path in come[:_MOST_SOURCES])
         if not gone and not come:

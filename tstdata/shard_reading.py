@@ -1,7 +1,6 @@
 """Reading MDS shards of token rows back, checking all that their bytes must be."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,10 @@ import xxhash
 import zstandard
 
 from .card import DatasetCard
+from .dataset_files import DatasetFiles
 from .shards import INDEX_FILE, ShardLayout, shard_names
 
+_BAD_HEADER = "its header (number of rows, offsets, column) is not what the card says"
 Rows = npt.NDArray[np.unsignedinteger]
 
 
@@ -29,14 +30,14 @@ def layout_of(card: DatasetCard) -> ShardLayout:
     return ShardLayout(card.seq_len, card.dtype, card.recipe.compression, card.recipe.size_limit)
 
 
-def read_index(dataset: Path) -> list[Any]:
+def read_index(files: DatasetFiles) -> list[Any]:
     """Returns the entries of `index.json`.
 
     Raises:
         ValueError: It is not there or not an index.
     """
     try:
-        index = orjson.loads((dataset / INDEX_FILE).read_bytes())
+        index = orjson.loads(files.read(INDEX_FILE))
         entries = index["shards"]
     except FileNotFoundError:
         raise ValueError(f"{INDEX_FILE} is missing.") from None
@@ -69,7 +70,7 @@ def locate_row(row: int, card: DatasetCard) -> tuple[int, int]:
     raise AssertionError("the row is past the last")
 
 
-def read_rows(dataset: Path, card: DatasetCard, first: int, num_rows: int) -> Rows:
+def read_rows(files: DatasetFiles, card: DatasetCard, first: int, num_rows: int) -> Rows:
     """Returns rows `first` and on [num_rows, seq_len], all of one shard.
 
     Raises:
@@ -79,18 +80,41 @@ def read_rows(dataset: Path, card: DatasetCard, first: int, num_rows: int) -> Ro
     shard, at = locate_row(first, card)
     layout = layout_of(card)
     raw_name, zip_name = shard_names(shard, card.recipe.compression)
-    path = dataset / (zip_name or raw_name)
     problems: list[str] = []
-    raw = path.read_bytes()
+    rows: Rows | None = None
     if zip_name is not None:
-        raw = _decompress(raw, problems) or b""
-    rows = _parse(raw, rows_of_shard(shard, card), layout, problems)
+        raw = _decompress(files.read(zip_name), problems)
+        if raw is not None:
+            rows = _parse(raw, rows_of_shard(shard, card), layout, problems)
+            rows = rows[at : at + num_rows] if rows is not None else None
+    else:
+        rows = _read_part(files, raw_name, card, shard, slice(at, at + num_rows), problems)
     if rows is None:
-        raise ValueError(f"{path}: {'; '.join(problems)}. Check with: tst verify {dataset}")
-    return rows[at : at + num_rows]
+        path = files.path(zip_name or raw_name)
+        raise ValueError(f"{path}: {'; '.join(problems)}. Check with: tst verify {files}")
+    return rows
 
 
-def check_shard(dataset: Path, shard: int, entry: Any, card: DatasetCard) -> CheckedShard:
+def _read_part(
+    files: DatasetFiles, name: str, card: DatasetCard, shard: int, wanted: slice, problems: list[str]
+) -> Rows | None:
+    """Reads some rows of a raw shard, its header and nothing else of it."""
+    layout = layout_of(card)
+    head = layout.header(rows_of_shard(shard, card))
+    num_bytes = (wanted.stop - wanted.start) * layout.row_bytes
+    with files.open(name) as file:
+        if file.read(len(head)) != head:
+            problems.append(_BAD_HEADER)
+            return None
+        file.seek(len(head) + wanted.start * layout.row_bytes)
+        data = file.read(num_bytes)
+    if len(data) != num_bytes:
+        problems.append("it ends before these rows")
+        return None
+    return np.frombuffer(data, np.dtype(layout.dtype).newbyteorder("<")).reshape(-1, layout.seq_len)
+
+
+def check_shard(files: DatasetFiles, shard: int, entry: Any, card: DatasetCard) -> CheckedShard:
     """Reads a whole shard and checks its sizes, hashes, header and ids; never fails on a damaged one."""
     layout = layout_of(card)
     raw_name, zip_name = shard_names(shard, layout.compression)
@@ -100,7 +124,7 @@ def check_shard(dataset: Path, shard: int, entry: Any, card: DatasetCard) -> Che
         found.problems.append(f"its entry in {INDEX_FILE} is not what the card says")
         entry = entry if isinstance(entry, dict) else {}
     try:
-        data = (dataset / (zip_name or raw_name)).read_bytes()
+        data = files.read(zip_name or raw_name)
     except OSError as error:
         found.problems.append(
             "is missing" if isinstance(error, FileNotFoundError) else f"can't be read: {error}"
@@ -159,7 +183,7 @@ def _parse(raw: bytes, num_rows: int, layout: ShardLayout, problems: list[str]) 
         )
         return None
     if raw[: len(head)] != head:
-        problems.append("its header (number of rows, offsets, column) is not what the card says")
+        problems.append(_BAD_HEADER)
         return None
     little = np.dtype(layout.dtype).newbyteorder("<")
     return np.frombuffer(raw, little, offset=len(head)).reshape(num_rows, layout.seq_len)

@@ -4,16 +4,15 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from .card import CARD_FILE, COUNTS, DatasetCard, sha256_of
-from .commit import file_sha256
+from .dataset_files import DatasetFiles, DatasetPath
 from .document_ends import DocumentEnds
 from .merging import DOCUMENTS_DIR, TOKENIZER_DIR
-from .output import WORK_DIR
+from .output import REQUEST_FILE, WORK_DIR
 from .progress import Progress
 from .shard_reading import check_shard, layout_of, read_index, rows_of_shard
 from .shards import INDEX_FILE, index_bytes, shard_names
@@ -31,7 +30,7 @@ class Problem:
 class VerifyReport:
     """What was checked and what is wrong; `card` is None when it can't be read."""
 
-    dataset: Path
+    files: DatasetFiles
     card: DatasetCard | None = None
     problems: list[Problem] = field(default_factory=list)
 
@@ -45,11 +44,11 @@ class VerifyReport:
         self.problems.append(Problem(file, what))
 
 
-def verify(dataset: str | os.PathLike[str], progress: bool = False) -> VerifyReport:
+def verify(dataset: DatasetPath, progress: bool = False) -> VerifyReport:
     """Checks a dataset: hashes, sizes, headers, id range, counts, and that documents end where they should.
 
     Args:
-        dataset: The directory.
+        dataset: The directory, or the URI of one in a store.
         progress: Shows a bar on standard error.
 
     Returns:
@@ -58,17 +57,17 @@ def verify(dataset: str | os.PathLike[str], progress: bool = False) -> VerifyRep
     Raises:
         FileNotFoundError: There is no such directory.
     """
-    folder = Path(dataset)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a directory; give the directory of a prepared dataset.")
-    report = VerifyReport(folder)
+    files = DatasetFiles.of(dataset)
+    if not files.is_remote and not os.path.isdir(files.root):
+        raise FileNotFoundError(f"{files} is not a directory; give the directory of a prepared dataset.")
+    report = VerifyReport(files)
     card = _check_card(report)
     if card is None:
         return report
     report.card = card
     _check_hashes(report, card)
     intact = not any(problem.file.startswith(DOCUMENTS_DIR) for problem in report.problems)
-    ends = DocumentEnds(folder, card, intact)
+    ends = DocumentEnds(files, card, intact)
     _check_shards(report, card, ends, progress)
     _check_leftover(report, card, ends)
     for what in ends.problems():
@@ -77,13 +76,12 @@ def verify(dataset: str | os.PathLike[str], progress: bool = False) -> VerifyRep
 
 
 def _check_card(report: VerifyReport) -> DatasetCard | None:
-    path = report.dataset / CARD_FILE
-    if not path.exists():
-        begun = " (an interrupted `tst prepare` left work: run it again)" if _has_work(report.dataset) else ""
+    if not report.files.exists(CARD_FILE):
+        begun = " (an interrupted `tst prepare` left work: run it again)" if _has_work(report.files) else ""
         report.add(CARD_FILE, f"is missing: the dataset is not finished{begun}")
         return None
     try:
-        data = path.read_bytes()
+        data = report.files.read(CARD_FILE)
         card = DatasetCard.from_bytes(data)
     except (ValueError, OSError) as error:
         report.add(CARD_FILE, str(error))
@@ -95,8 +93,8 @@ def _check_card(report: VerifyReport) -> DatasetCard | None:
     return card
 
 
-def _has_work(dataset: Path) -> bool:
-    return (dataset / WORK_DIR).exists()
+def _has_work(files: DatasetFiles) -> bool:
+    return files.exists(f"{WORK_DIR}/{REQUEST_FILE}")
 
 
 def _contradictions(card: DatasetCard) -> Iterator[str]:
@@ -129,9 +127,9 @@ def _check_hashes(report: VerifyReport, card: DatasetCard) -> None:
     tokenizer = {f"{TOKENIZER_DIR}/{name}": sha256 for name, sha256 in card.tokenizer.files.items()}
     for name, wanted in {**card.files, **tokenizer}.items():
         try:
-            found = file_sha256(report.dataset / name)
+            found = report.files.sha256(name)
             if name == INDEX_FILE and found != wanted:
-                found = _sha256_without_append(report.dataset, card) or found
+                found = _sha256_without_append(report.files, card) or found
         except FileNotFoundError:
             report.add(name, "is missing")
         except OSError as error:
@@ -141,10 +139,10 @@ def _check_hashes(report: VerifyReport, card: DatasetCard) -> None:
                 report.add(name, f"its sha256 is {found}; the card says {wanted}")
 
 
-def _sha256_without_append(dataset: Path, card: DatasetCard) -> str | None:
+def _sha256_without_append(files: DatasetFiles, card: DatasetCard) -> str | None:
     """Returns the hash of the index without what an append put there that did not come to its card."""
     try:
-        entries = read_index(dataset)
+        entries = read_index(files)
     except (ValueError, OSError):
         return None
     return hashlib.sha256(index_bytes(entries[: card.num_shards])).hexdigest()
@@ -153,7 +151,7 @@ def _sha256_without_append(dataset: Path, card: DatasetCard) -> str | None:
 def _check_shards(report: VerifyReport, card: DatasetCard, ends: DocumentEnds, progress: bool) -> None:
     """Checks the shards one by one, in order."""
     try:
-        entries = read_index(report.dataset)
+        entries = read_index(report.files)
     except (ValueError, OSError):
         entries = []  # What is wrong with index.json was told by its hash.
     with Progress("verifying", card.num_rows * layout_of(card).row_bytes, progress) as bar:
@@ -161,7 +159,7 @@ def _check_shards(report: VerifyReport, card: DatasetCard, ends: DocumentEnds, p
         for shard in range(card.num_shards):
             raw_name, zip_name = shard_names(shard, card.recipe.compression)
             entry = entries[shard] if shard < len(entries) else None
-            checked = check_shard(report.dataset, shard, entry, card)
+            checked = check_shard(report.files, shard, entry, card)
             num_tokens = rows_of_shard(shard, card) * card.seq_len
             wanted = ends.take(at, at + num_tokens)
             if checked.rows is not None and wanted is not None:
