@@ -63,7 +63,17 @@ def run_case(name: str, data: bytes, act: Callable[[Path], None] | None, on_erro
         tokenizer.save(str(folder / "tokenizer.json"))
         out = folder / "out"
         command = [
-            *("prepare", str(folder / name), str(folder / "z.jsonl"), "--out", str(out), "--seq-len", "2"),
+            *(
+                "prepare",
+                str(folder / name),
+                str(folder / "z.jsonl"),
+                "--out",
+                str(out),
+                "--seq-len",
+                "2",
+                "--encoder",
+                "reference",
+            ),
             *("--tokenizer", str(folder / "tokenizer.json"), "--eos-token", "<eot>", "--on-error", on_error),
         ]
         said, code = run(command, None if act is None else lambda: act(folder / name))

@@ -82,13 +82,13 @@ def test_a_tokenizer_that_changes_during_the_run_is_refused(tmp_path, tokenizer_
     tokenizer = tmp_path / "tokenizer"
     shutil.copytree(tokenizer_dir, tokenizer)
     (tmp_path / "a.jsonl").write_bytes(GOOD)
-    hash_sources = preparation._identify
+    begin = preparation.begin
 
-    def change_then_hash(*arguments):
+    def change_then_begin(*arguments):
         (tokenizer / "tokenizer_config.json").write_bytes(b'{"eos_token": "<|endoftext|>"}')
-        return hash_sources(*arguments)
+        return begin(*arguments)
 
-    monkeypatch.setattr(preparation, "_identify", change_then_hash)
+    monkeypatch.setattr(preparation, "begin", change_then_begin)
     with pytest.raises(ValueError, match="changed while it was in use"):
         tstdata.prepare(tmp_path / "a.jsonl", tmp_path / "out", tokenizer, 2)
     assert not (tmp_path / "out" / "dataset.json").exists()

@@ -115,7 +115,9 @@ def test_ids_are_uint16_as_long_as_the_vocabulary_fits(tmp_path, vocab_size, dty
     last = vocab_size - 1
     write_jsonl(tmp_path / "a.jsonl", [f"w5 w{last}", "w7"])
     out = tmp_path / "out"
-    report = tstdata.prepare(tmp_path / "a.jsonl", out, tmp_path / "tokenizer.json", 2, eos_token="w0")
+    report = tstdata.prepare(
+        tmp_path / "a.jsonl", out, tmp_path / "tokenizer.json", 2, eos_token="w0", encoder="reference"
+    )
     assert report.card.dtype == dtype
     assert all_ids(out) == [5, last, 0, 7, 0]
     assert tstdata.verify(out).ok

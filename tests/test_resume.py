@@ -113,10 +113,6 @@ def test_a_killed_worker_is_told_of_and_a_rerun_finishes(
 
     monkeypatch.setattr("tstdata.progress.Progress.advance", lambda self, *amounts: kill_one_child())
     arguments = (corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN)
-    # Hashing advances the bar too, before there is a child.
-    monkeypatch.setattr(
-        "tstdata.source_file.SourceFile.sha256", lambda self, _: tstdata.commit.file_sha256(self.path)
-    )
     with pytest.raises(OSError, match=r"a worker process died with exit code -9.*run the same command again"):
         tstdata.prepare(*arguments, size_limit=70_000, workers=2)
     assert not (out / "dataset.json").exists()
@@ -129,10 +125,10 @@ def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenize
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "8")).wait() != 0
     kept = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.json")}
     assert len(kept) == 2
-    # A task is three commits: this dies in the one after the first task that it runs.
-    assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "4")).wait() != 0
+    # The request, three commits for one task, the first of the next; shards may be among them.
+    assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "6")).wait() != 0
     found = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.json")}
-    assert len(found) == 3
+    assert len(found) > 2
     assert found | kept == found
 
 
@@ -268,7 +264,7 @@ def test_an_empty_directory_is_taken_as_output(begun):
 
 
 def test_streaming_finds_no_dataset_before_the_card(begun, monkeypatch):
-    interrupt(begun, monkeypatch, "write_shards")
+    interrupt(begun, monkeypatch, "ShardWriter.finish")
     assert os.listdir(begun.out) == [".prepare"]
     with pytest.raises(Exception, match="index"):
         StreamingDataset(local=str(begun.out), batch_size=1)

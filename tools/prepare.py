@@ -58,6 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compression", metavar="zstd[:LEVEL]", help="compress the shards")
     add("--size-limit", type=int, metavar="BYTES", help="largest shard before compression (default: 64 MiB)")
     add(
+        "--encoder",
+        choices=("auto", "reference", "fast"),
+        default="auto",
+        help="auto (default): the fast one if it gives the reference's ids; shards are the same with any",
+    )
+    add(
         "--work-dir",
         metavar="DIR",
         help="where a dataset for a store is made before its upload (default: tst-prepare in the system's "
@@ -95,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         append=args.append,
         compression=args.compression,
         size_limit=DEFAULT_SIZE_LIMIT if args.size_limit is None else args.size_limit,
+        encoder=args.encoder,
         work_dir=args.work_dir,
         workers=args.workers,
         dry_run=args.dry_run,

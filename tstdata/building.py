@@ -1,4 +1,4 @@
-"""Building: a preparation that was begun, encoded to segments, then merged to a dataset."""
+"""Building: a preparation that was begun, encoded to segments and, on the way, written as shards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,49 +6,102 @@ from pathlib import Path
 from typing import Any
 
 from .card import COUNTS, FORMAT_VERSION, DatasetCard, Part, Source, sha256_of
-from .commit import commit_bytes, file_sha256
+from .commit import file_sha256
 from .dataset_files import DatasetFiles
+from .engine import Engine
+from .fast_encoder import kept_encoders
 from .merging import (
     DOCUMENTS_DIR,
     Numbering,
     copy_tokenizer,
     count_by_source,
+    fingerprint_sources,
     write_documents,
     write_rejects,
-    write_shards,
 )
 from .options import PrepareOptions
 from .output import APPEND_DIR, WORK_DIR, abandon, sweep
-from .pool import EncoderSpec, run_tasks
 from .progress import Progress
-from .request import Request
-from .segments import Segment, TokenStream, find_segment, first_documents, segment_stem
+from .request import Request, key_of
+from .segments import Segment, find_segment, segment_stem
 from .shard_reading import read_index
-from .shards import INDEX_FILE, ShardLayout, index_bytes
+from .shard_writing import ShardWriter
+from .shards import INDEX_FILE, ShardLayout, write_index
 from .source_file import SourceFile
-from .tasks import EncodeJob, Task, cut_tasks
+from .tasks import EncodeJob, Task
 from .tokenizer import LoadedTokenizer
+
+
+def unfinished_dir(out: Path, base: DatasetCard | None) -> Path:
+    """Returns where a preparation, or an append to a base, keeps its unfinished work."""
+    return out / (WORK_DIR if base is None else APPEND_DIR)
 
 
 @dataclass(frozen=True)
 class Building:
-    """What the two steps work on; `base` is the card of the finished dataset that an append goes on from."""
+    """What it works on; `base` is the card of the finished dataset that an append goes on from."""
 
     out: Path
     request: Request
     files: Sequence[SourceFile]
+    tasks: Sequence[Task]
     loaded: LoadedTokenizer
     layout: ShardLayout
-    tokenizer: str
     options: PrepareOptions
     base: DatasetCard | None = None
 
     @property
     def work(self) -> Path:
         """Where the segments are."""
-        return self.out / (WORK_DIR if self.base is None else APPEND_DIR)
+        return unfinished_dir(self.out, self.base)
 
-    def encode(self) -> None:
+    def run(self, engine: Engine) -> None:
+        """Encodes what was not, writing shards on the way, then the rest; `index.json` and the card last."""
+        sweep(self.out)
+        base = self.base
+        with ShardWriter(
+            self.out,
+            self.work / "shards",
+            self.layout,
+            self.options,
+            head=base.leftover if base else (),
+            first_shard=base.num_shards if base else 0,
+        ) as shards:
+            try:
+                self._encode(engine, shards)
+            except Exception:
+                abandon(self.out, self.work, keep_finished_tasks=True)
+                raise
+            if base is None and len(shards.stream) < self.layout.seq_len:
+                abandon(self.out, self.work, keep_finished_tasks=False)
+                raise ValueError(
+                    f"the sources hold {len(shards.stream)} tokens in all, less than one row of seq_len "
+                    f"{self.layout.seq_len}. Give a smaller --seq-len or more text."
+                )
+            entries = read_index(DatasetFiles(self.out))[: base.num_shards] if base else []
+            entries += shards.finish()
+        self._finish(shards, entries)
+
+    def _finish(self, shards: ShardWriter, entries: list[Any]) -> None:
+        base = self.base
+        files = dict(base.files) if base else {}
+        first = Numbering(
+            file=sum(name.startswith(DOCUMENTS_DIR) for name in files),
+            source=len(base.sources) if base else 0,
+            token=base.num_tokens if base else 0,
+        )
+        names = write_documents(self.out, shards.segments, [file.path for file in self.files], first)
+        part = len(base.parts) if base else 0
+        names += write_rejects(self.out, shards.segments, len(self.files), part)
+        if base is None:
+            copy_tokenizer(self.out, self.loaded)
+        # Between these two renames the index knows of shards that the card does not: they are not part of the
+        # dataset yet, to whoever reads the card.
+        write_index(self.out, entries)
+        files.update({name: file_sha256(self.out / name) for name in [INDEX_FILE, *names]})
+        self._card(shards, len(entries), files).save(self.out)
+
+    def _encode(self, engine: Engine, shards: ShardWriter) -> None:
         """Runs the tasks that have no committed segment yet; with a limit, no more than it takes."""
         identity = self.loaded.identity
         job = EncodeJob(
@@ -60,97 +113,30 @@ class Building:
             bos_id=identity.bos_id,
             dtype=self.loaded.dtype,
         )
-        tasks = cut_tasks(self.files)
-        missing = [task for task in tasks if self._segment(task) is None]
-        num_bytes = sum(file.size for task in missing for file in task.files)
-        encoder = EncoderSpec(self.tokenizer, identity)
-        # With a limit some tasks at a time, in order: those behind the last document wanted are not run.
-        step = len(tasks) if self.options.limit is None else self.options.workers
-        try:
-            with Progress("encoding", num_bytes, self.options.progress) as bar:
-                for start in range(0, len(missing), max(step, 1)):
-                    if not self._is_enough(tasks):
-                        part = missing[start : start + step]
-                        run_tasks(part, job, encoder, self.options.workers, bar.advance)
-        except Exception:
-            abandon(self.out, self.work, keep_finished_tasks=True)
-            raise
+        with Progress("preparing", sum(task.size for task in self.tasks), self.options.progress) as bar:
+            missing = []
+            for task in self.tasks:
+                segment = self._find(task)
+                if segment is None:
+                    missing.append(task)
+                else:
+                    shards.add(task, segment)
+                    bar.advance(task.size, segment.num_tokens)
+            # With a limit some tasks at a time, in order: those behind the last document wanted are not run.
+            step = len(missing) if self.options.limit is None else self.options.workers
+            for start in range(0, len(missing), max(step, 1)):
+                if not shards.is_enough:
+                    engine.run(missing[start : start + step], job, self.loaded, bar.advance, shards.add)
 
-    def merge(self) -> None:
-        """Writes what the committed segments add to the dataset; `index.json` and then the card come last."""
-        base, segments = self.base, self._segments()
-        stream = TokenStream(segments, self.loaded.dtype, base.leftover if base else ())
-        if base is None and len(stream) < self.layout.seq_len:
-            abandon(self.out, self.work, keep_finished_tasks=False)
-            raise ValueError(
-                f"the sources hold {len(stream)} tokens in all, less than one row of seq_len "
-                f"{self.layout.seq_len}. Give a smaller --seq-len or more text."
-            )
-        sweep(self.out)
-        entries = read_index(DatasetFiles(self.out))[: base.num_shards] if base else []
-        entries += self._write_shards(stream, len(entries))
-        files = dict(base.files) if base else {}
-        first = Numbering(
-            file=sum(name.startswith(DOCUMENTS_DIR) for name in files),
-            source=len(base.sources) if base else 0,
-            token=base.num_tokens if base else 0,
-        )
-        names = write_documents(self.out, segments, [file.path for file in self.files], first)
-        names += write_rejects(self.out, segments, len(base.parts) if base else 0)
-        if base is None:
-            copy_tokenizer(self.out, self.loaded)
-        # Between these two renames the index knows of shards that the card does not: they are not part of the
-        # dataset yet, to whoever reads the card.
-        commit_bytes(self.out / INDEX_FILE, index_bytes(entries))
-        files.update({name: file_sha256(self.out / name) for name in [INDEX_FILE, *names]})
-        self._card(segments, stream, len(entries), files).save(self.out)
-
-    def _write_shards(self, stream: TokenStream, first_shard: int) -> list[Any]:
-        item_bytes = self.layout.row_bytes // self.layout.seq_len
-        with Progress("writing", len(stream) * item_bytes, self.options.progress) as bar:
-            return write_shards(
-                self.out,
-                stream,
-                self.layout,
-                self.options.workers,
-                lambda n: bar.advance(n * item_bytes, n),
-                first_shard,
-            )
-
-    def _segment(self, task: Task) -> Segment | None:
-        """Returns a task's committed segment; not one that left documents out when none may be."""
-        found = find_segment(segment_stem(self.work, task.index), self.loaded.dtype)
-        if found is not None and found.num_rejected and self.options.on_error == "fail":
+    def _find(self, task: Task) -> Segment | None:
+        """Returns a task's committed segment; not one that now would be made otherwise."""
+        found = find_segment(segment_stem(self.work, task.index))
+        if found is None or found.marker.encoder not in kept_encoders(self.options.encoder):
             return None
-        return found
+        return None if found.marker.num_rejected and self.options.on_error == "fail" else found
 
-    def _is_enough(self, tasks: Sequence[Task]) -> bool:
-        """Tells whether the tasks done without a gap from the first on hold all documents wanted."""
-        left = self.options.limit
-        if left is None:
-            return False
-        for task in tasks:
-            segment = self._segment(task)
-            if segment is None:
-                return False
-            left -= segment.num_documents
-            if left <= 0:
-                return True
-        return False
-
-    def _segments(self) -> list[Segment]:
-        segments: list[Segment] = []
-        for task in cut_tasks(self.files):
-            segment = self._segment(task)
-            if segment is None:  # With a limit, those behind the last document wanted.
-                assert self.options.limit is not None
-                break
-            segments.append(segment)
-        return first_documents(segments, self.options.limit)
-
-    def _card(
-        self, segments: Sequence[Segment], stream: TokenStream, num_shards: int, files: dict[str, str]
-    ) -> DatasetCard:
+    def _card(self, shards: ShardWriter, num_shards: int, files: dict[str, str]) -> DatasetCard:
+        segments, stream = shards.segments, shards.stream
         num_rows, left = divmod(len(stream), self.layout.seq_len)
         num_documents, num_tokens = count_by_source(segments, len(self.files))
         before = self.base.parts if self.base else ()
@@ -161,16 +147,12 @@ class Building:
             num_tokens=sum(num_tokens),
             num_rows=num_rows,
             num_shards=num_shards - sum(one.num_shards for one in before),
-            num_rejected=sum(segment.num_rejected for segment in segments),
-            num_short=sum(segment.num_short for segment in segments),
-            versions=self.request.versions,
+            num_rejected=sum(segment.marker.num_rejected for segment in segments),
+            num_short=sum(segment.marker.num_short for segment in segments),
+            versions={**self.request.versions, "encoder": _encoders(segments)},
         )
         parts = (*before, part)
-        counts = zip(self.request.sources, num_documents, num_tokens, strict=True)
-        added = tuple(
-            Source(**source.model_dump(), num_documents=documents, num_tokens=tokens)
-            for source, documents, tokens in counts
-        )
+        added = self._sources(segments, num_documents, num_tokens)
         return DatasetCard(
             format_version=FORMAT_VERSION,
             recipe=parts[0].recipe,
@@ -185,3 +167,27 @@ class Building:
             files=files,
             versions=parts[0].versions,
         )
+
+    def _sources(
+        self, segments: Sequence[Segment], num_documents: Sequence[int], num_tokens: Sequence[int]
+    ) -> tuple[Source, ...]:
+        counts = zip(
+            self.files, fingerprint_sources(segments, self.files), num_documents, num_tokens, strict=True
+        )
+        return tuple(
+            Source(
+                path=file.path,
+                format=file.format,
+                text_key=key_of(file),
+                size=file.size,
+                fingerprint=fingerprint,
+                num_documents=documents,
+                num_tokens=tokens,
+            )
+            for file, fingerprint, documents, tokens in counts
+        )
+
+
+def _encoders(segments: Sequence[Segment]) -> str:
+    """Returns the names of the encoders at work: more than one if a resumed run used another."""
+    return ", ".join(sorted({segment.marker.encoder for segment in segments}))

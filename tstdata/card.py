@@ -57,13 +57,16 @@ class TokenizerIdentity(_Record):
 
 
 class Source(_Record):
-    """One file of the corpus; `text_key` names the text where its format has keys."""
+    """One file of the corpus; `text_key` names the text where its format has keys.
+
+    `fingerprint` tells its contents: see `tstdata.fingerprints`.
+    """
 
     path: str
     format: str
     text_key: str | None
     size: int
-    sha256: str
+    fingerprint: str
     num_documents: int
     num_tokens: int
 

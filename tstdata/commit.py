@@ -1,35 +1,58 @@
 """Committing files: written aside, flushed to the disk, then renamed; a file is there whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _CHUNK = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def committing(path: Path) -> Iterator[BinaryIO]:
+def committing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Opens a file beside `path` for writing; renames it to `path` when the block ends well, else removes it.
 
     The name aside carries the process id: two runs on one output can't write into each other's file.
+
+    Args:
+        path: The file to be.
+        durable: Waits for the disk to have the bytes; without, a power cut may leave a damaged file.
+
+    Raises:
+        OSError: The disk is full, say; it names the path.
     """
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(aside, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: make room and run the same command again, which keeps what is finished",
+                str(path),
+            ) from None
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
 
-def commit_bytes(path: Path, data: bytes) -> None:
+def view_bytes(data: Any) -> memoryview:
+    """Returns the bytes of an array that lies in one piece, without a copy."""
+    return memoryview(data).cast("B") if len(data) else memoryview(b"")
+
+
+def commit_bytes(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
     """Writes a whole file aside and renames it."""
-    with committing(path) as file:
+    with committing(path, durable) as file:
         file.write(data)
 
 

@@ -1,6 +1,7 @@
 """Encoders: texts in, token ids out; one interface, so that faster engines can stand in for the reference."""
 
 import contextlib
+import importlib.metadata
 import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -14,7 +15,13 @@ Lengths = npt.NDArray[np.int64]
 
 
 class Encoder(Protocol):
-    """Encodes text as text: no special tokens added, none recognised."""
+    """Encodes text as text: no special tokens added, none recognised.
+
+    `name` is the engine and its version; `reference` what its ids are held to, None for the reference itself.
+    """
+
+    name: str
+    reference: "Encoder | None"
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:
         """Returns the ids of all texts one after the other, and the number of ids of each text."""
@@ -23,7 +30,10 @@ class Encoder(Protocol):
 class HuggingFaceEncoder:
     """The reference: Hugging Face `tokenizers`, on the calling thread."""
 
+    reference: Encoder | None = None
+
     def __init__(self, backend: Tokenizer) -> None:
+        self.name = reference_name()
         self._backend = backend
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:
@@ -38,6 +48,11 @@ class HuggingFaceEncoder:
             flat[start : start + len(one)] = one
             start += len(one)
         return flat, lengths
+
+
+def reference_name() -> str:
+    """Returns the reference's name and version."""
+    return f"tokenizers {importlib.metadata.version('tokenizers')}"
 
 
 @contextlib.contextmanager

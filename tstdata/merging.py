@@ -2,19 +2,20 @@
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .commit import committing, file_sha256
-from .segments import Segment, TokenStream, read_documents_of
-from .shards import ShardLayout, write_shard
+from .fingerprints import fingerprint, join_blocks, num_blocks
+from .segments import Segment
+from .source_file import SourceFile
 from .tokenizer import LoadedTokenizer
 
 DOCUMENTS_DIR = "documents"
@@ -30,31 +31,6 @@ DOCUMENTS_SCHEMA = pa.schema(
 )
 _DOCUMENTS_A_FILE = 1 << 20
 _DOCUMENTS_A_GROUP = 1 << 16
-
-
-def write_shards(
-    out: Path,
-    stream: TokenStream,
-    layout: ShardLayout,
-    workers: int,
-    on_tokens: Callable[[int], object],
-    first_shard: int = 0,
-) -> list[Any]:
-    """Writes all full rows of the stream as shards, numbered from `first_shard`; returns their entries."""
-    num_rows = len(stream) // layout.seq_len
-    a_shard = layout.rows_per_shard
-
-    def write_one(first_row: int) -> dict[str, Any]:
-        stop_row = min(first_row + a_shard, num_rows)
-        tokens = stream.read(first_row * layout.seq_len, stop_row * layout.seq_len)
-        number = first_shard + first_row // a_shard
-        entry = write_shard(out, number, tokens.reshape(-1, layout.seq_len), layout)
-        on_tokens(len(tokens))
-        return entry
-
-    # Threads: reading, hashing, compressing and writing all let go of the interpreter.
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(write_one, range(0, num_rows, a_shard)))
 
 
 @dataclass(frozen=True)
@@ -95,8 +71,13 @@ def _documents_tables(
     segments: Sequence[Segment], paths: Sequence[str], first: Numbering
 ) -> Iterator[pa.Table]:
     first_token = first.token
+    lines = [0] * len(paths)  # Of each source, those of its pieces so far: a segment counts from its piece's.
     for segment in segments:
-        yield _documents_table(read_documents_of(segment), paths, first_token, first.source)
+        records = segment.documents()
+        for piece in segment.marker.pieces:
+            records["place"][records["source"] == piece.source] += lines[piece.source]
+            lines[piece.source] += piece.num_lines
+        yield _documents_table(records, paths, first_token, first.source)
         first_token += segment.num_tokens
 
 
@@ -131,18 +112,23 @@ def copy_tokenizer(out: Path, tokenizer: LoadedTokenizer) -> None:
             raise ValueError(f"{path} changed while it was in use: run the same command again.")
 
 
-def write_rejects(out: Path, segments: Sequence[Segment], part: int) -> list[str]:
+def write_rejects(out: Path, segments: Sequence[Segment], num_sources: int, part: int) -> list[str]:
     """Writes a line for each document that a part left out, in the order of the sources; returns file names.
 
     The first part's are in `rejects.jsonl`, an append's in a file of its own; without rejects there is none.
     """
-    if not any(segment.num_rejected for segment in segments):
+    if not any(segment.marker.num_rejected for segment in segments):
         return []
     name = f"rejects.{part:05}.jsonl" if part else "rejects.jsonl"
+    lines = [0] * num_sources
     with committing(out / name) as file:
         for segment in segments:
-            if segment.num_rejected:
-                file.write(segment.stem.with_suffix(".rejects").read_bytes())
+            for source, record in segment.rejects():
+                if record["place"] is not None:
+                    record["place"] += lines[source]
+                file.write(orjson.dumps(record) + b"\n")
+            for piece in segment.marker.pieces:
+                lines[piece.source] += piece.num_lines
     return [name]
 
 
@@ -151,7 +137,20 @@ def count_by_source(segments: Sequence[Segment], num_sources: int) -> tuple[list
     documents = np.zeros(num_sources, np.int64)
     tokens = np.zeros(num_sources, np.int64)
     for segment in segments:
-        records = read_documents_of(segment)
+        records = segment.documents()
         np.add.at(documents, records["source"], 1)
         np.add.at(tokens, records["source"], records["num_tokens"])
     return documents.tolist(), tokens.tolist()
+
+
+def fingerprint_sources(segments: Sequence[Segment], files: Sequence[SourceFile]) -> list[str]:
+    """Returns the fingerprint of each source file, of the blocks that its tasks hashed."""
+    blocks: list[list[str]] = [[] for _ in files]
+    for segment in segments:
+        for piece in segment.marker.pieces:
+            blocks[piece.source] += piece.blocks
+    # With a limit, what lies behind the last document wanted was not read.
+    return [
+        join_blocks(file, hashes) if len(hashes) == num_blocks(file) else fingerprint(file)
+        for file, hashes in zip(files, blocks, strict=True)
+    ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .fast_encoder import ENCODERS
 from .selection import Selection
 from .shards import DEFAULT_SIZE_LIMIT
 
@@ -25,6 +26,7 @@ class PrepareOptions:
     on_error: str = "fail"
     compression: str | None = None
     size_limit: int = DEFAULT_SIZE_LIMIT
+    encoder: str = "auto"
     workers: int = 1
     progress: bool = False
 
@@ -42,6 +44,8 @@ class PrepareOptions:
         self.selection.check()
         if self.workers < 1:
             raise ValueError(f"workers is {self.workers}; give --workers 1 or more.")
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder is {self.encoder!r}; it can be one of {', '.join(ENCODERS)}.")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit is {self.limit}; give --limit 1000, say, or leave it out.")
         if self.on_error not in ON_ERROR:

@@ -1,12 +1,21 @@
 """The output directory: whose it is, what it holds, and what is left of it when a preparation fails."""
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from .card import CARD_FILE, DatasetCard
 from .commit import commit_bytes
-from .request import Request, differences, unlike
+from .options import PrepareOptions
+from .request import MadeOf, Request, differences, unlike
+from .segments import Segment, load_segment, segment_stem
+from .source_changes import since_card, since_request
+from .source_file import SourceFile
+from .tasks import Task
 
 # Where unfinished work is kept inside the output; gone when the dataset is finished.
 WORK_DIR = ".prepare"
@@ -31,35 +40,33 @@ def check_output(out: Path) -> None:
         )
 
 
-def begin(out: Path, request: Request) -> bool:
+def begin(
+    out: Path, request: Request, files: Sequence[SourceFile], tasks: Sequence[Task], options: PrepareOptions
+) -> bool:
     """Begins a preparation or joins one that was interrupted; returns whether it is finished already.
 
     Raises:
         ValueError: The output is, or was begun as, another dataset.
     """
     finished = (out / CARD_FILE).exists()
-    kept = out / WORK_DIR / REQUEST_FILE
     if finished:
-        before = Request.of_part(DatasetCard.load(out), 0)
-    elif kept.exists():
-        before = Request.load(kept)
+        changes = _since_part(DatasetCard.load(out), 0, request, files, options)
     else:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        commit_bytes(kept, request.to_bytes())
-        return False
-    # A finished dataset stays what it is when packages are upgraded; half of one must not be made by each
-    # version.
-    changes = differences(before, request, with_versions=not finished)
+        changes = _since_begun(out / WORK_DIR, request, files, tasks)
     if changes:
         state = "holds a finished dataset" if finished else "holds unfinished work"
         raise ValueError(
             f"{out} {state} of another recipe, tokenizer or source: {'; '.join(changes)}. Give another "
             "--out, or remove it to start again."
         )
+    if not finished:
+        commit_bytes(out / WORK_DIR / REQUEST_FILE, request.to_bytes())
     return finished
 
 
-def begin_append(out: Path, request: Request) -> bool:
+def begin_append(
+    out: Path, request: Request, files: Sequence[SourceFile], tasks: Sequence[Task], options: PrepareOptions
+) -> bool:
     """Begins an append to a finished dataset or joins one that was interrupted; True if it is in it already.
 
     Raises:
@@ -67,24 +74,52 @@ def begin_append(out: Path, request: Request) -> bool:
         FileNotFoundError: There is no finished dataset.
     """
     card = DatasetCard.load(out)
-    if changes := unlike(Request.of_part(card, 0), request):
+    if changes := unlike(MadeOf.part(card, 0), request):
         raise ValueError(
             f"{out} can't be appended to: {'; '.join(changes)}. An append has the dataset's own row length, "
             "tokenizer and shards: give the same options, or another --out without --append."
         )
-    parts = [Request.of_part(card, number) for number in range(len(card.parts))]
-    if any(not differences(part, request, with_versions=False) for part in parts):
+    parts = range(len(card.parts))
+    if any(not _since_part(card, number, request, files, options) for number in parts):
         return True
-    kept = out / APPEND_DIR / REQUEST_FILE
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        commit_bytes(kept, request.to_bytes())
-    elif changes := differences(Request.load(kept), request, with_versions=True):
+    if changes := _since_begun(out / APPEND_DIR, request, files, tasks):
         raise ValueError(
             f"{out} holds an unfinished append of something else: {'; '.join(changes)}. Finish that one "
             f"first, or give it up by removing {out / APPEND_DIR}."
         )
+    commit_bytes(out / APPEND_DIR / REQUEST_FILE, request.to_bytes())
     return False
+
+
+def _since_part(
+    card: DatasetCard, number: int, request: Request, files: Sequence[SourceFile], options: PrepareOptions
+) -> list[str]:
+    """Returns what is not as it was when a part of a finished dataset was made.
+
+    Package versions don't matter then: a finished dataset stays what it is when packages are upgraded.
+    """
+    made_of = MadeOf.part(card, number)
+    changes = differences(made_of, request, with_versions=False)
+    return changes or since_card(made_of.sources, files, options)
+
+
+def _since_begun(
+    work: Path, request: Request, files: Sequence[SourceFile], tasks: Sequence[Task]
+) -> list[str]:
+    """Returns what is not as it was when unfinished work was begun; nothing if there is none."""
+    kept = work / REQUEST_FILE
+    if not kept.exists():
+        return []
+    before = Request.load(kept)
+    # Half of a dataset must not be made by each version of a package.
+    changes = differences(before, request, with_versions=True)
+    return changes or since_request(before.sources, files, _finished_tasks(work, tasks))
+
+
+def _finished_tasks(work: Path, tasks: Sequence[Task]) -> Iterator[tuple[Task, Segment]]:
+    for task in tasks:
+        with contextlib.suppress(FileNotFoundError, ValidationError):
+            yield task, load_segment(segment_stem(work, task.index))
 
 
 def sweep(out: Path) -> None:

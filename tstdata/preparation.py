@@ -7,25 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .building import Building
+from .building import Building, unfinished_dir
 from .card import DatasetCard, Recipe
 from .dataset_files import DatasetFiles
+from .engine import EncoderSpec, Engine, InProcess
 from .estimate import Estimate, estimate
 from .file_systems import is_uri, join
-from .formats import FORMATS
+from .lock import hold
 from .options import PrepareOptions
 from .output import begin, begin_append, check_output
-from .pool import EncoderSpec
-from .progress import Progress
+from .pool import WorkerPool
 from .remote_output import RemoteOutput
-from .request import Request, SourceIdentity, package_versions
+from .request import KeptSource, Request, package_versions
 from .selection import TRAIN, VAL
 from .shard_reading import read_index
 from .shards import DEFAULT_SIZE_LIMIT, HASHES, ShardLayout
 from .source_file import SourceFile
 from .sources import find_sources
-from .tasks import cut_tasks
-from .tokenizer import LoadedTokenizer, load_tokenizer
+from .tasks import Task, cut_tasks, sample_texts
+from .tokenizer import LoadedTokenizer
+
+# What of the corpus the fast encoder must get right before it is used.
+_SAMPLE_TASKS, _SAMPLE_CHARACTERS = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def prepare(
     append: bool = False,
     compression: str | None = None,
     size_limit: int = DEFAULT_SIZE_LIMIT,
+    encoder: str = "auto",
     work_dir: str | os.PathLike[str] | None = None,
     workers: int = 1,
     dry_run: bool = False,
@@ -99,6 +103,7 @@ def prepare(
         append: Adds the sources to the finished dataset at `out`, as new shards; the old ones stay.
         compression: None, `zstd` or `zstd:LEVEL`.
         size_limit: Largest size of a shard in bytes, before compression.
+        encoder: `auto`, `reference` or `fast`: see `choose_encoder`. The shards' bytes do not depend on it.
         work_dir: Where a dataset for a store is made before it is uploaded, in a directory of its own. None:
             `tst-prepare` in the system's directory for temporary files.
         workers: Processes that encode.
@@ -123,20 +128,28 @@ def prepare(
         on_error=on_error,
         compression=compression,
         size_limit=size_limit,
+        encoder=encoder,
         workers=workers,
         progress=progress,
     )
     options.check()
-    loaded = load_tokenizer(tokenizer, eos_token, bos)
     files = tuple(find_sources(sources, source_format, text_key, split))
+    tasks = cut_tasks(files)
+    sample = tuple(sample_texts(tasks, _SAMPLE_TASKS, _SAMPLE_CHARACTERS))
+    spec = EncoderSpec(os.fspath(tokenizer), eos_token, bos, encoder, sample)
     scratch = Path(work_dir) if work_dir is not None else None
-    run = _Run(files, loaded, os.fspath(tokenizer), append, dry_run, scratch)
-    if holdout is None:
-        return run.make(os.fspath(out), options)
-    # Two datasets, each as if the corpus held no other documents; read twice, because encoding is what costs.
-    train, val = (
-        run.make(join(os.fspath(out), part), dataclasses.replace(options, part=part)) for part in (TRAIN, VAL)
-    )
+    # Workers begin to load the tokenizer while this process does.
+    several = min(workers, len(tasks)) > 1 and not dry_run
+    with WorkerPool(min(workers, len(tasks)), spec) if several else InProcess(spec) as engine:
+        run = _Run(files, tasks, spec, spec.load(), engine, append, dry_run, scratch)
+        if holdout is None:
+            return run.make(os.fspath(out), options)
+        # Two datasets, each as if the corpus held no other documents; read twice, because encoding is what
+        # costs.
+        train, val = (
+            run.make(join(os.fspath(out), part), dataclasses.replace(options, part=part))
+            for part in (TRAIN, VAL)
+        )
     return dataclasses.replace(train, val=val)
 
 
@@ -145,12 +158,13 @@ class _Run:
     """What the parts of one call have in common."""
 
     files: tuple[SourceFile, ...]
+    tasks: Sequence[Task]
+    spec: EncoderSpec
     loaded: LoadedTokenizer
-    tokenizer: str
+    engine: Engine
     append: bool
     dry_run: bool
     work_dir: Path | None
-    identities: tuple[SourceIdentity, ...] | None = None
 
     def make(self, out: str, options: PrepareOptions) -> PrepareReport:
         """Makes one dataset."""
@@ -158,12 +172,12 @@ class _Run:
         layout.check()
         identity = self.loaded.identity
         report = PrepareReport(
-            out, self.files, len(cut_tasks(self.files)), layout.dtype, identity.eos_token, identity.eos_id
+            out, self.files, len(self.tasks), layout.dtype, identity.eos_token, identity.eos_id
         )
         if not is_uri(out):
             check_output(Path(out))
         if self.dry_run:
-            encoder = EncoderSpec(self.tokenizer, identity).build()
+            encoder, _ = self.spec.choose(self.loaded)
             return dataclasses.replace(report, estimate=estimate(self.files, encoder, layout, options))
         request = self._request(options)
         remote = RemoteOutput(out, self.work_dir) if is_uri(out) else None
@@ -185,17 +199,17 @@ class _Run:
     def _build(self, out: Path, request: Request, layout: ShardLayout, options: PrepareOptions) -> bool:
         """Makes one dataset in a directory; returns whether it was there already."""
         base = DatasetCard.load(out) if self.append else None
-        already_done = begin_append(out, request) if self.append else begin(out, request)
-        building = Building(out, request, self.files, self.loaded, layout, self.tokenizer, options, base)
-        if not already_done:
-            building.encode()
-            building.merge()
-        shutil.rmtree(building.work, ignore_errors=True)
+        work = unfinished_dir(out, base)
+        with hold(work):
+            start = begin_append if self.append else begin
+            already_done = start(out, request, self.files, self.tasks, options)
+            if not already_done:
+                building = Building(out, request, self.files, self.tasks, self.loaded, layout, options, base)
+                building.run(self.engine)
+            shutil.rmtree(work, ignore_errors=True)
         return already_done
 
     def _request(self, options: PrepareOptions) -> Request:
-        if self.identities is None:
-            self.identities = _identify(self.files, options.progress)
         identity = self.loaded.identity
         recipe = Recipe(
             seq_len=options.seq_len,
@@ -213,20 +227,8 @@ class _Run:
             size_limit=options.size_limit,
         )
         return Request(
-            recipe=recipe, tokenizer=identity, sources=self.identities, versions=package_versions()
-        )
-
-
-def _identify(files: Sequence[SourceFile], progress: bool) -> tuple[SourceIdentity, ...]:
-    """Hashes all source files."""
-    with Progress("hashing", sum(file.size for file in files), progress) as bar:
-        return tuple(
-            SourceIdentity(
-                path=file.path,
-                format=file.format,
-                text_key=file.text_key if FORMATS[file.format].has_keys else None,
-                size=file.size,
-                sha256=file.sha256(bar.advance),
-            )
-            for file in files
+            recipe=recipe,
+            tokenizer=identity,
+            sources=tuple(map(KeptSource.of, self.files)),
+            versions=package_versions(),
         )

@@ -28,6 +28,8 @@ def read_lines(
 def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator[bytes]:
     """Yields lines without their newline; only a newline byte ends a line. With a span, those it holds."""
     left = None if span is None else span.stop - span.start
+    if left == 0:
+        return
     rest: list[bytes] = []
     for chunk in read_chunks(source, on_bytes, span):
         first, *others = chunk.split(b"\n")

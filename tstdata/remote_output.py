@@ -14,8 +14,9 @@ from .dataset_files import DatasetFiles
 from .file_systems import write_file
 from .output import APPEND_DIR, WORK_DIR
 from .progress import Progress
-from .request import Request, differences
+from .request import MadeOf, Request, differences
 from .shards import INDEX_FILE
+from .source_changes import listed_otherwise
 
 # The field of an `index.json` that is none: until the dataset is finished it tells what is being made there,
 # and no reader of shards takes it for an index. Nothing need be deleted at the end: it is overwritten.
@@ -29,6 +30,11 @@ _UPLOADS_AT_ONCE = 8
 def default_work_dir() -> Path:
     """Returns where scratch directories are unless told: a re-run must find them."""
     return Path(tempfile.gettempdir()) / "tst-prepare"
+
+
+def _changes(claim: Request | MadeOf, request: Request) -> list[str]:
+    changes = differences(claim, request, with_versions=isinstance(claim, Request))
+    return changes or listed_otherwise(claim.sources, request.sources)
 
 
 class RemoteOutput:
@@ -57,18 +63,19 @@ class RemoteOutput:
                 f"{self.files} is not empty (it has {', '.join(sorted(names)[:3])}) and no preparation began "
                 "it. Give another --out, or empty it first."
             )
-        if claim is not None and (changes := differences(claim, request, with_versions=True)):
+        changes = _changes(claim, request) if claim is not None else []
+        if changes:
             raise ValueError(
                 f"{self.files} holds unfinished work of another recipe, tokenizer or source: "
                 f"{'; '.join(changes)}. Give another --out, or remove it to start again."
             )
 
-    def _claim(self) -> Request | None:
+    def _claim(self) -> Request | MadeOf | None:
         """Returns what is being made in the store, by its index; None if that is no work of ours."""
         data = self.files.read(INDEX_FILE)
         kept = self.local / CARD_FILE
         if kept.exists() and data == self._read(INDEX_FILE):  # Only the card was not uploaded any more.
-            return Request.of_part(DatasetCard.load(self.local), 0)
+            return MadeOf.part(DatasetCard.load(self.local), 0)
         try:
             return Request.model_validate(orjson.loads(data)[_CLAIM])
         except (orjson.JSONDecodeError, KeyError, TypeError, ValidationError):

@@ -1,43 +1,89 @@
 """Segments: the committed result of one task, and the token stream that all segments make together.
 
 A segment is three files in the work folder: `.tokens` (ids, little-endian), `.documents` (DOCUMENT records)
-and, renamed into place last, the marker `.json` with their counts; a fourth, `.rejects`, if there are any. A
-task without a marker has not been done.
+and, renamed into place last, the marker `.json`; a fourth, `.rejects`, if there are any. A task without a
+marker has not been done. The marker holds hashes of the others instead of waiting for the disk to have them:
+a segment that a power cut damaged is made again.
 """
 
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import contextlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+import xxhash
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .commit import commit_bytes, committing
+from .commit import commit_bytes, committing, view_bytes
 from .packing import PackedBatch
 
-# `source` counts the corpus's files; `place` is a line from 1, a row from 0 or a byte offset.
+# `source` counts the corpus's files; `place` is a line, from 1 in the piece; a row from 0, or a byte offset.
 DOCUMENT = np.dtype([("source", "<u4"), ("place", "<i8"), ("num_tokens", "<u4")])
+_TOKENS, _DOCUMENTS, _REJECTS, _MARKER = ".tokens", ".documents", ".rejects", ".json"
 
 
 @dataclass
 class LeftOut:
-    """What a task left out: rejects, as lines of `rejects.jsonl`, and how many documents were too short."""
+    """What a task left out: rejects, as source and record each, and how many documents were too short."""
 
-    rejects: list[bytes] = field(default_factory=list)
+    rejects: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     num_short: int = 0
 
 
-@dataclass(frozen=True)
-class Segment:
-    """A committed segment: `stem` is its path without a suffix."""
+class SegmentPiece(BaseModel):
+    """What a task learnt of one piece of a file: the lines that start in it, and its blocks' hashes."""
 
-    stem: Path
+    model_config = ConfigDict(extra="forbid")
+
+    source: int
+    num_lines: int
+    blocks: tuple[str, ...]
+
+
+class Marker(BaseModel):
+    """What `.json` holds; `hashes` are of `.tokens`, `.documents` and `.rejects`."""
+
+    model_config = ConfigDict(extra="forbid")
+
     num_documents: int
     num_tokens: int
-    num_rejected: int = 0
-    num_short: int = 0
+    num_rejected: int
+    num_short: int
+    pieces: tuple[SegmentPiece, ...]
+    encoder: str
+    hashes: tuple[str, str, str]
+
+
+class Segment:
+    """A committed segment, or its first documents: `stem` is its path without a suffix."""
+
+    def __init__(self, stem: Path, marker: Marker) -> None:
+        self.stem = stem
+        self.marker = marker
+        self.num_documents = marker.num_documents
+        self.num_tokens = marker.num_tokens
+
+    def documents(self) -> npt.NDArray[np.void]:
+        """Returns the DOCUMENT records."""
+        return np.fromfile(self.stem.with_suffix(_DOCUMENTS), DOCUMENT, self.num_documents)
+
+    def rejects(self) -> list[tuple[int, dict[str, Any]]]:
+        """Returns source numbers and records of what was left out; a place by lines counts from its piece."""
+        if not self.marker.num_rejected:
+            return []
+        return [orjson.loads(line) for line in self.stem.with_suffix(_REJECTS).read_bytes().splitlines()]
+
+    def first(self, num_documents: int) -> "Segment":
+        """Returns the segment shortened to its first documents."""
+        shorter = Segment(self.stem, self.marker)
+        shorter.num_documents = min(num_documents, self.num_documents)
+        shorter.num_tokens = int(self.documents()["num_tokens"][:num_documents].sum(dtype=np.int64))
+        return shorter
 
 
 def segment_stem(work: Path, task_index: int) -> Path:
@@ -49,59 +95,102 @@ def write_segment(
     stem: Path,
     batches: Iterable[tuple[npt.NDArray[np.void], PackedBatch]],
     dtype: str,
-    left_out: LeftOut | None = None,
+    pieces: Sequence[SegmentPiece],
+    encoder: str,
+    left_out: LeftOut,
 ) -> Segment:
     """Writes a segment batch by batch, each of DOCUMENT records and ids, and commits it.
 
-    `left_out` may fill up while the batches are taken.
+    `pieces` and `left_out` may fill up while the batches are taken.
     """
-    left_out = left_out or LeftOut()
     num_documents = num_tokens = 0
-    with (
-        committing(stem.with_suffix(".tokens")) as tokens,
-        committing(stem.with_suffix(".documents")) as documents,
-    ):
+    little = np.dtype(dtype).newbyteorder("<")
+    with _hashing(stem.with_suffix(_TOKENS)) as tokens, _hashing(stem.with_suffix(_DOCUMENTS)) as documents:
         for records, batch in batches:
-            tokens.write(batch.tokens.astype(np.dtype(dtype).newbyteorder("<"), copy=False).tobytes())
-            documents.write(records.tobytes())
+            tokens.write(batch.tokens.astype(little, copy=False))
+            documents.write(records)
             num_documents += len(records)
             num_tokens += len(batch.tokens)
-    if left_out.rejects:
-        commit_bytes(stem.with_suffix(".rejects"), b"".join(left_out.rejects))
-    segment = Segment(stem, num_documents, num_tokens, len(left_out.rejects), left_out.num_short)
-    marker = {name: value for name, value in asdict(segment).items() if name != "stem"}
-    commit_bytes(stem.with_suffix(".json"), orjson.dumps(marker))
-    return segment
+    rejects = b"".join(orjson.dumps(record) + b"\n" for record in left_out.rejects)
+    if rejects:
+        commit_bytes(stem.with_suffix(_REJECTS), rejects, durable=False)
+    marker = Marker(
+        num_documents=num_documents,
+        num_tokens=num_tokens,
+        num_rejected=len(left_out.rejects),
+        num_short=left_out.num_short,
+        pieces=tuple(pieces),
+        encoder=encoder,
+        hashes=(
+            tokens.digest.hexdigest(),
+            documents.digest.hexdigest(),
+            xxhash.xxh3_128(rejects).hexdigest(),
+        ),
+    )
+    commit_bytes(stem.with_suffix(_MARKER), marker.model_dump_json().encode(), durable=False)
+    return Segment(stem, marker)
 
 
-def find_segment(stem: Path, dtype: str) -> Segment | None:
-    """Returns a task's committed segment, or None when it is not there whole."""
+class _HashedFile:
+    """A file that is hashed as it is written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = xxhash.xxh3_128()
+
+    def write(self, data: "bytes | npt.NDArray[Any]") -> None:
+        view = view_bytes(data)
+        self._file.write(view)
+        self.digest.update(view)
+
+
+@contextlib.contextmanager
+def _hashing(path: Path) -> Iterator[_HashedFile]:
+    with committing(path, durable=False) as file:
+        yield _HashedFile(file)
+
+
+def load_segment(stem: Path) -> Segment:
+    """Returns a segment that this very run committed."""
+    return Segment(stem, Marker.model_validate_json(stem.with_suffix(_MARKER).read_bytes()))
+
+
+def find_segment(stem: Path) -> Segment | None:
+    """Returns a segment that an earlier run committed, or None when it is not there whole."""
     try:
-        marker = orjson.loads(stem.with_suffix(".json").read_bytes())
-        segment = Segment(stem, **marker)
-        if segment.num_rejected:
-            os.stat(stem.with_suffix(".rejects"))
-        sizes = [os.path.getsize(stem.with_suffix(suffix)) for suffix in (".tokens", ".documents")]
-    except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
+        segment = load_segment(stem)
+        suffixes = [_TOKENS, _DOCUMENTS] + ([_REJECTS] if segment.marker.num_rejected else [])
+        found = tuple(_hash_file(stem.with_suffix(suffix)) for suffix in suffixes)
+    except (FileNotFoundError, ValidationError):
         return None
-    wanted = [segment.num_tokens * np.dtype(dtype).itemsize, segment.num_documents * DOCUMENT.itemsize]
-    return segment if sizes == wanted else None
+    return segment if found == segment.marker.hashes[: len(found)] else None
+
+
+def _hash_file(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while data := file.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
 
 
 class TokenStream:
-    """The ids of all segments, one after the other, read from the disk by position; never whole in memory."""
+    """The ids of consecutive segments, read from the disk by position; never whole in memory."""
 
-    def __init__(self, segments: Sequence[Segment], dtype: str, head: Sequence[int] = ()) -> None:
+    def __init__(self, dtype: str, head: Sequence[int] = ()) -> None:
         """`head` are ids that come before those of the segments."""
-        self._segments = segments
+        self._segments: list[Segment] = []
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._head = np.array(head, self._dtype)
-        self._starts = len(head) + np.concatenate(
-            ([0], np.cumsum([segment.num_tokens for segment in segments], dtype=np.int64))
-        )
+        self._starts = [len(head)]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
+
+    def append(self, segment: Segment) -> None:
+        """Lengthens the stream."""
+        self._segments.append(segment)
+        self._starts.append(self._starts[-1] + segment.num_tokens)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
         """Returns the ids at positions start <= i < stop."""
@@ -110,36 +199,14 @@ class TokenStream:
         from_head = self._head[start:stop]
         out[: len(from_head)] = from_head
         at = start + len(from_head)
-        index = max(0, int(np.searchsorted(self._starts, at, side="right")) - 1)
+        index = bisect_right(self._starts, at) - 1
         while at < stop:
-            first = int(self._starts[index])
-            end = min(stop, int(self._starts[index + 1]))
+            first, end = self._starts[index], min(stop, self._starts[index + 1])
             if at < end:
-                path = self._segments[index].stem.with_suffix(".tokens")
-                part = np.fromfile(path, self._dtype, end - at, offset=(at - first) * self._dtype.itemsize)
-                out[at - start : end - start] = part
+                with open(self._segments[index].stem.with_suffix(_TOKENS), "rb", buffering=0) as file:
+                    file.seek((at - first) * self._dtype.itemsize)
+                    read = file.readinto(view_bytes(out[at - start : end - start]))
+                assert read == (end - at) * self._dtype.itemsize
                 at = end
             index += 1
         return out
-
-
-def read_documents_of(segment: Segment) -> npt.NDArray[np.void]:
-    """Returns the DOCUMENT records of a segment."""
-    return np.fromfile(segment.stem.with_suffix(".documents"), DOCUMENT, segment.num_documents)
-
-
-def first_documents(segments: Sequence[Segment], limit: int | None) -> list[Segment]:
-    """Returns the segments that hold the first `limit` documents of all, the last one shortened to fit."""
-    if limit is None:
-        return list(segments)
-    taken: list[Segment] = []
-    left = limit
-    for segment in segments:
-        if left <= 0:
-            break
-        if segment.num_documents > left:
-            num_tokens = int(read_documents_of(segment)["num_tokens"][:left].sum(dtype=np.int64))
-            segment = replace(segment, num_documents=left, num_tokens=num_tokens)
-        taken.append(segment)
-        left -= segment.num_documents
-    return taken

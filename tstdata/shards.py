@@ -17,7 +17,7 @@ import numpy.typing as npt
 import xxhash
 import zstandard
 
-from .commit import commit_bytes
+from .commit import commit_bytes, committing, view_bytes
 
 INDEX_FILE = "index.json"
 HASHES = ("xxh64",)
@@ -135,14 +135,23 @@ def write_shard(
 ) -> dict[str, Any]:
     """Commits one shard to the directory `out` and returns its entry of `index.json`."""
     raw_name, zip_name = shard_names(index, layout.compression)
+    if zip_name is None:
+        little = np.ascontiguousarray(rows, np.dtype(layout.dtype).newbyteorder("<"))
+        pieces = [memoryview(layout.header(len(rows))), view_bytes(little)]
+        with committing(out / raw_name) as file:
+            file.writelines(pieces)
+        return {
+            "samples": len(rows),
+            "raw_data": _entry(raw_name, *pieces),
+            "zip_data": None,
+            **layout.config,
+        }
     raw = encode_shard(rows, layout)
-    entry: dict[str, Any] = {"samples": len(rows), "raw_data": _file_entry(raw_name, raw), "zip_data": None}
-    data = raw
-    if zip_name is not None and layout.compression is not None:
-        data = compress_shard(raw, layout.compression)
-        entry["zip_data"] = _file_entry(zip_name, data)
-    commit_bytes(out / (zip_name or raw_name), data)
-    return {**entry, **layout.config}
+    assert layout.compression is not None
+    data = compress_shard(raw, layout.compression)
+    commit_bytes(out / zip_name, data)
+    raw_data, zip_data = _entry(raw_name, raw), _entry(zip_name, data)
+    return {"samples": len(rows), "raw_data": raw_data, "zip_data": zip_data, **layout.config}
 
 
 def index_bytes(entries: Sequence[Any]) -> bytes:
@@ -150,5 +159,14 @@ def index_bytes(entries: Sequence[Any]) -> bytes:
     return json.dumps({"version": 2, "shards": list(entries)}, sort_keys=True).encode()
 
 
-def _file_entry(name: str, data: bytes) -> dict[str, Any]:
-    return {"basename": name, "bytes": len(data), "hashes": {"xxh64": xxhash.xxh64(data).hexdigest()}}
+def write_index(out: Path, entries: Sequence[Any]) -> None:
+    """Commits `index.json`."""
+    commit_bytes(out / INDEX_FILE, index_bytes(entries))
+
+
+def _entry(name: str, *pieces: bytes | memoryview) -> dict[str, Any]:
+    digest = xxhash.xxh64()
+    for piece in pieces:
+        digest.update(piece)
+    num_bytes = sum(map(len, pieces))
+    return {"basename": name, "bytes": num_bytes, "hashes": {"xxh64": digest.hexdigest()}}

@@ -1,13 +1,10 @@
 """Source files: one file of the corpus, where it lies and how it is to be read."""
 
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from .file_systems import is_uri, open_file, status_of
 
-_HASH_BYTES = 1 << 20
 _REMOTE_BYTES = 8 << 20
 # Small, because a piece of a compressed file may decompress to many times its size.
 _LOCAL_BYTES = 1 << 18
@@ -59,15 +56,6 @@ class SourceFile:
     def read_bytes(self) -> int:
         """How much to ask for at once: a request to a store has its price, memory has its own."""
         return _REMOTE_BYTES if is_uri(self.path) else _LOCAL_BYTES
-
-    def sha256(self, on_bytes: Callable[[int], object] = lambda _: None) -> str:
-        """Returns the hash of the file's bytes; `on_bytes` is told of those read."""
-        digest = hashlib.sha256()
-        with self.open() as file:
-            while chunk := file.read(max(_HASH_BYTES, self.read_bytes)):
-                digest.update(chunk)
-                on_bytes(len(chunk))
-        return digest.hexdigest()
 
     def check_unchanged(self) -> None:
         """Refuses a file that is not as it was found: what was hashed would not be what was read.

@@ -1,34 +1,52 @@
 """Tasks: the work of a preparation, cut by the inputs alone; each encodes its documents to one segment."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from .documents import Document, Reject, explain, read_documents
 from .encoder import Encoder
+from .fingerprints import hash_blocks
 from .packing import PackedBatch, documents_with, pack, without_documents
-from .segments import DOCUMENT, LeftOut, Segment, segment_stem, write_segment
+from .pieces import Piece, count_lines_before, cut_file, find_span
+from .segments import DOCUMENT, LeftOut, Segment, SegmentPiece, segment_stem, write_segment
 from .selection import Selection
 from .source_file import SourceFile
+from .spot_check import check_batch
 
-# Small files share a task: one task a file would cost three files of our own for each.
-_TASK_BYTES = 4 << 20
+# Large files are cut into pieces of so many bytes, and small ones share a task: one task a file would cost
+# three files of our own for each.
+_TASK_BYTES = 8 << 20
 # The reference encoder needs some 100 bytes of memory for each byte of text in a batch.
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
 
 
 @dataclass(frozen=True)
+class TaskPiece:
+    """A piece of the file that is number `source` of the corpus."""
+
+    source: int
+    file: SourceFile
+    piece: Piece
+
+
+@dataclass(frozen=True)
 class Task:
-    """Consecutive files of the corpus: numbers `first_source` and on."""
+    """Consecutive pieces of the corpus."""
 
     index: int
-    first_source: int
-    files: tuple[SourceFile, ...]
+    pieces: tuple[TaskPiece, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the corpus."""
+        return sum(one.piece.size for one in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -45,15 +63,18 @@ class EncodeJob:
 
 
 def cut_tasks(files: Sequence[SourceFile]) -> list[Task]:
-    """Cuts the corpus into tasks of whole files, each of at least _TASK_BYTES but the last."""
+    """Cuts the corpus into tasks of pieces of files, each task of at least _TASK_BYTES but the last."""
     tasks: list[Task] = []
-    start = size = 0
-    for index, file in enumerate(files):
-        size += file.size
-        if size >= _TASK_BYTES or index == len(files) - 1:
-            tasks.append(Task(len(tasks), start, tuple(files[start : index + 1])))
-            start, size = index + 1, 0
-    return tasks
+    held: list[TaskPiece] = []
+    size = 0
+    for source, file in enumerate(files):
+        for piece in cut_file(file, _TASK_BYTES):
+            held.append(TaskPiece(source, file, piece))
+            size += piece.size
+            if size >= _TASK_BYTES or piece.groups is not None:
+                tasks.append(Task(len(tasks), tuple(held)))
+                held, size = [], 0
+    return [*tasks, Task(len(tasks), tuple(held))] if held else tasks
 
 
 def run_task(
@@ -62,49 +83,78 @@ def run_task(
     """Encodes the documents of a task and commits its segment.
 
     Args:
-        task: Which files.
+        task: Which pieces of which files.
         job: How.
         encoder: The engine.
         on_progress: Told of (bytes read, tokens made) since the last time.
 
     Raises:
         ValueError: A file can't be read, or its text encodes to the end-of-text id; naming file and place.
-            With `on_error` "skip" such a document is left out and listed instead.
+            With `on_error` "skip" such a document is left out and listed instead. Or, in any case, the
+            encoder does not agree with the reference.
     """
     left_out = LeftOut()
+    learnt: list[SegmentPiece] = []
 
     def batches() -> Iterator[tuple[npt.NDArray[np.void], PackedBatch]]:
-        for source, file in enumerate(task.files, start=task.first_source):
-            rejects = _Rejects(file, job.on_error)
-            documents = _selected(
-                read_documents(file, lambda num_bytes: on_progress(num_bytes, 0)), job, rejects, left_out
-            )
-            for batch in _in_batches(documents):
-                good, packed = _encode(batch, job, encoder, rejects)
+        for one in task.pieces:
+            # Before the text is read, which then finds the bytes in memory.
+            blocks = hash_blocks(one.file, one.piece)
+            span, num_lines = find_span(one.file, one.piece)
+            rejects = _Rejects(one, job.on_error)
+            documents = read_documents(one.file, lambda num_bytes: on_progress(num_bytes, 0), span)
+            for batch in _in_batches(_selected(documents, job, rejects, left_out)):
+                good, packed = _encode(batch, one, job, encoder, rejects)
                 on_progress(0, len(packed.tokens))
-                yield _records(source, good, packed), packed
-            file.check_unchanged()
-            left_out.rejects += rejects.lines()
+                yield _records(one.source, good, packed), packed
+            one.file.check_unchanged()
+            left_out.rejects += rejects.records()
+            learnt.append(SegmentPiece(source=one.source, num_lines=num_lines, blocks=tuple(blocks)))
 
-    return write_segment(segment_stem(job.work, task.index), batches(), job.dtype, left_out)
+    stem = segment_stem(job.work, task.index)
+    return write_segment(stem, batches(), job.dtype, learnt, encoder.name, left_out)
+
+
+def sample_texts(tasks: Sequence[Task], num_tasks: int, characters: int) -> list[str]:
+    """Returns the beginnings of the first documents of tasks all over the corpus.
+
+    What can't be read is left to its task to tell.
+    """
+    texts: list[str] = []
+    for task in tasks[:: max(1, len(tasks) // num_tasks)][:num_tasks]:
+        one = task.pieces[0]
+        try:
+            span, _ = find_span(one.file, one.piece)
+            first = itertools.islice(read_documents(one.file, span=span), 2)
+            texts += [found.text[:characters] for found in first if isinstance(found, Document)]
+        except (ValueError, OSError):
+            continue
+    return texts
 
 
 class _Rejects:
-    """The rejects of one file: each is an error, or a line of `rejects.jsonl`."""
+    """The rejects of one piece: each is an error, or a line of `rejects.jsonl`."""
 
-    def __init__(self, file: SourceFile, on_error: str) -> None:
-        self._file, self._on_error = file, on_error
+    def __init__(self, one: TaskPiece, on_error: str) -> None:
+        self._one, self._on_error = one, on_error
         self._found: list[Reject] = []
 
     def add(self, reject: Reject) -> None:
         if self._on_error == "fail":
-            raise ValueError(explain(self._file, reject))
+            raise ValueError(_explain(self._one, reject))
         self._found.append(reject)
 
-    def lines(self) -> Iterator[bytes]:
-        """Yields the lines by place; the end of a file that could not be read on comes last."""
+    def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields them by place; the end of a file that could not be read on comes last."""
         for reject in sorted(self._found, key=lambda one: (one.place is None, one.place or 0)):
-            yield orjson.dumps({"path": self._file.path, **reject._asdict()}) + b"\n"
+            yield self._one.source, {"path": self._one.file.path, **reject._asdict()}
+
+
+def _explain(one: TaskPiece, reject: Reject) -> str:
+    """Returns the message of a reject; its place, told from the piece's beginning, counts from the file's."""
+    if reject.place is not None:
+        reject = reject._replace(place=reject.place + count_lines_before(one.file, one.piece))
+    return explain(one.file, reject)
 
 
 def _selected(
@@ -135,10 +185,19 @@ def _in_batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def _encode(
-    batch: list[Document], job: EncodeJob, encoder: Encoder, rejects: _Rejects
+    batch: list[Document], one: TaskPiece, job: EncodeJob, encoder: Encoder, rejects: _Rejects
 ) -> tuple[list[Document], PackedBatch]:
     """Returns the documents that can be told apart in the dataset, and their ids."""
-    ids, lengths = encoder.encode_batch([document.text for document in batch])
+    texts = [document.text for document in batch]
+    ids, lengths = encoder.encode_batch(texts)
+    key = (one.source, one.piece.start)
+    differing = check_batch(encoder, texts, ids, lengths, key, [document.place for document in batch])
+    if differing is not None:
+        reason = (
+            f"{encoder.name} gives other ids than the reference encoder. Run the same command with --encoder "
+            "reference, which makes again what the fast one made; its authors will want this document."
+        )
+        raise ValueError(_explain(one, Reject(batch[differing].place, reason)))
     hits = documents_with(job.eos_id, ids, lengths)
     for hit in hits:
         reason = (

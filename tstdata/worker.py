@@ -1,7 +1,8 @@
 """A worker of the pool, started as `python -m tstdata.worker`.
 
-It reads a job and then tasks from standard input, and answers on standard output with ("progress", (bytes,
-tokens)), ("done", None) or ("error", exception), all pickled.
+It reads an EncoderSpec and then pairs of job and task from standard input. It answers each on standard output
+with any number of ("progress", (bytes, tokens)), then ("done", value) or ("error", exception), all pickled;
+the value is the tokenizer's identity and perhaps a warning, or None.
 """
 
 import os
@@ -28,17 +29,22 @@ def main() -> None:
         pickle.dump((kind, value), answers)
         answers.flush()
 
-    job, spec = inbox.get()
     encoder = None
     while True:
-        task = inbox.get()
+        message = inbox.get()
         try:
-            encoder = encoder or spec.build()
-            run_task(task, job, encoder, lambda *amounts: answer("progress", amounts))
+            value: Any = None
+            if encoder is None:
+                loaded = message.load()
+                encoder, warning = message.choose(loaded)
+                value = loaded.identity, warning
+            else:
+                job, task = message
+                run_task(task, job, encoder, lambda *amounts: answer("progress", amounts))
         except Exception as error:  # Told to the parent, which raises it in the user's process.
             answer("error", _portable(error))
         else:
-            answer("done", None)
+            answer("done", value)
 
 
 def _receive(stream: BinaryIO, inbox: "queue.SimpleQueue[Any]") -> None:

@@ -1,0 +1,86 @@
+"""Engines: what runs the tasks of a preparation. This one is the calling process; `pool` has workers."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from .encoder import Encoder
+from .fast_encoder import choose_encoder
+from .segments import Segment
+from .tasks import EncodeJob, Task, run_task
+from .tokenizer import LoadedTokenizer, load_tokenizer
+
+Progress = Callable[[int, int], object]
+OnDone = Callable[[Task, Segment], object]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What every process of an engine makes its encoder from; see `load_tokenizer` and `choose_encoder`."""
+
+    path: str
+    eos_token: str | None
+    bos: bool
+    wish: str
+    sample: tuple[str, ...]
+
+    def load(self) -> LoadedTokenizer:
+        """Loads the tokenizer."""
+        return load_tokenizer(self.path, self.eos_token, self.bos)
+
+    def choose(self, loaded: LoadedTokenizer) -> tuple[Encoder, str | None]:
+        """Returns the encoder and, perhaps, a warning."""
+        return choose_encoder(loaded.backend, self.wish, self.sample)
+
+
+class Engine(Protocol):
+    """Runs tasks; a context manager, so that what it holds ends with it."""
+
+    def run(
+        self, tasks: Sequence[Task], job: EncodeJob, loaded: LoadedTokenizer, progress: Progress, done: OnDone
+    ) -> None:
+        """Runs all tasks to committed segments.
+
+        Args:
+            tasks: In any order; an engine starts them in this one.
+            job: How.
+            loaded: The tokenizer, which must be the same in all processes.
+            progress: Told of (bytes read, tokens made), from any thread.
+            done: Told of each task and its segment, from any thread.
+
+        Raises:
+            ValueError: What a task met, from the first that failed; the tasks that ended stay committed.
+            OSError: The disk failed, or a worker died.
+        """
+
+    def __enter__(self) -> "Engine": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class InProcess:
+    """The calling process as an engine."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        self._spec = spec
+
+    def run(
+        self, tasks: Sequence[Task], job: EncodeJob, loaded: LoadedTokenizer, progress: Progress, done: OnDone
+    ) -> None:
+        """See `Engine`."""
+        if tasks:
+            encoder, warning = self._spec.choose(loaded)
+            if warning is not None:
+                warnings.warn(warning, stacklevel=2)
+            for task in tasks:
+                done(task, run_task(task, job, encoder, progress))
+
+    def __enter__(self) -> "InProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass

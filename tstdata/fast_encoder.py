@@ -1,0 +1,110 @@
+"""The fast encoder: fastokens, used only after it gave the reference's ids for the tokenizer at hand."""
+
+import contextlib
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from .encoder import Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
+from .torture import torture_texts
+
+ENCODERS = ("auto", "reference", "fast")
+
+
+class FastEncoder:
+    """`fastokens`, on the calling thread, held to a reference encoder of the same tokenizer."""
+
+    def __init__(self, backend: Tokenizer, reference: Encoder) -> None:
+        """Loads the tokenizer anew.
+
+        Raises:
+            ValueError: fastokens can't load it; it says why.
+        """
+        # It reads the variable when it first needs threads; workers are what uses the cores.
+        os.environ.setdefault("RAYON_NUM_THREADS", "1")
+        import fastokens  # type: ignore[import-untyped]
+
+        self.name = fast_name()
+        self.reference = reference
+        try:
+            self._backend = fastokens.Tokenizer.from_json_str(backend.to_str())
+        except Exception as error:  # Whatever a native library raises on what it does not know.
+            raise ValueError(str(error)) from None
+        self._backend.no_truncation()
+        self._backend.no_padding()
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:
+        """See `Encoder`."""
+        ids, offsets = self._backend.encode_batch_flat(list(texts), False, split_special_tokens=True)
+        lengths = np.diff(np.frombuffer(offsets, "<u8")).astype(np.int64)
+        return np.frombuffer(ids, "<u4"), lengths
+
+
+def fast_name() -> str:
+    """Returns the fast encoder's name and version."""
+    return f"fastokens {importlib.metadata.version('fastokens')}"
+
+
+def kept_encoders(wish: str) -> list[str]:
+    """Returns the names of encoders whose finished tasks a resumed preparation keeps.
+
+    The reference's always; the fast one's, of the installed version, unless the reference was asked for: that
+    is what one does after the spot check has found the fast one wrong.
+    """
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        if wish != "reference":
+            return [reference_name(), fast_name()]
+    return [reference_name()]
+
+
+def choose_encoder(backend: Tokenizer, wish: str, sample: Sequence[str]) -> tuple[Encoder, str | None]:
+    """Returns the encoder to use, and a warning if it is not the fast one although that was not ruled out.
+
+    Args:
+        backend: The tokenizer, set to encode text as text.
+        wish: `auto`: the fast encoder if it proves itself; `reference`; `fast`: as auto, or an error.
+        sample: Documents of the corpus that are part of the proof.
+
+    Raises:
+        ValueError: `fast` was wished for, and it can't be used.
+    """
+    reference = HuggingFaceEncoder(backend)
+    if wish == "reference":
+        return reference, None
+    fast: Any = None
+    try:
+        fast = FastEncoder(backend, reference)
+        trouble = find_difference(fast, [*torture_texts(backend), *sample])
+    except ValueError as error:
+        trouble = f"can't load this tokenizer ({error})"
+    except ImportError as error:
+        trouble = f"can't be imported ({error})"
+    if trouble is None:
+        return fast, None
+    if wish == "fast":
+        raise ValueError(f"the fast encoder {trouble}. Leave out --encoder fast to use the reference.")
+    return reference, (
+        f"the fast encoder {trouble}: using the reference, {reference.name}, which is many times slower."
+    )
+
+
+def find_difference(fast: FastEncoder, texts: Sequence[str]) -> str | None:
+    """Returns where the encoder's ids are not the reference's, or None."""
+    assert fast.reference is not None
+    results = [encoder.encode_batch(texts) for encoder in (fast, fast.reference)]
+    (ids, lengths), (wanted, wanted_lengths) = results
+    if np.array_equal(lengths, wanted_lengths) and np.array_equal(ids, wanted):
+        return None
+    stops = [np.cumsum(lengths), np.cumsum(wanted_lengths)]
+    for number, text in enumerate(texts):
+        found, right = (
+            flat[stop[number] - length[number] : stop[number]]
+            for (flat, length), stop in zip(results, stops, strict=True)
+        )
+        if not np.array_equal(found, right):
+            return f"{fast.name} gives other ids than the reference for a text such as {text[:40]!r}"
+    raise AssertionError("ids differ, so those of some text do")
