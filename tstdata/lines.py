@@ -19,6 +19,8 @@ from .spans import BLOCKS, Shuffle, Spans, units
 _WINDOW = (1 << 16, 1 << 20)
 # How many units are drawn at once, about: what fits a processor's cache.
 _DRAWN_AT_ONCE = 1 << 17
+# Algorithms by which all units of a span have the same reach.
+_ONE_REACH = ("py1e", "py1s", "py2s", "naive")
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,6 +36,16 @@ class Cut:
         """Returns whether each unit is one of them."""
         first: npt.NDArray[np.bool_] = places < self.place
         return first | np.isin(ids, self.tied) if len(self.tied) else first
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A window's units in their order; `before` is how many come before them."""
+
+    number: int
+    before: int
+    ids: Ints
+    places: Floats
 
 
 class Line:
@@ -71,16 +83,14 @@ class Line:
         self._low = self._reach(every, np.zeros_like(counts))[0]
         self._high = self._reach(every, np.maximum(counts - 1, 0))[1]
         self._set_edges()
-        # Units below each edge, as far as known; and the window worked out last.
-        self._below = {0: 0, len(self._edges) - 1: self.num_units}
-        self._window: tuple[int, Ints, Floats] | None = None
+        self._window: _Window | None = None
 
     def units(self, start: int, stop: int) -> Ints:
         """Returns the ids of units number `start` up to, without it, `stop`."""
         parts = []
         while start < stop:
-            before, ids, _ = self._window_of(start)
-            parts.append(ids[start - before : stop - before])
+            window = self._window_of(start)
+            parts.append(window.ids[start - window.before : stop - window.before])
             start += len(parts[-1])
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
@@ -88,9 +98,10 @@ class Line:
         """Returns the line's first `number` units."""
         if number == self.num_units:
             return Cut(np.inf, np.zeros(0, np.int64))
-        before, ids, places = self._window_of(number)
-        place = places[number - before]
-        return Cut(float(place), ids[: number - before][places[: number - before] == place])
+        window = self._window_of(number)
+        inside = number - window.before
+        place = window.places[inside]
+        return Cut(float(place), window.ids[:inside][window.places[:inside] == place])
 
     def counts_in(self, cut: Cut) -> Ints:
         """Returns how many units of each span are in `cut`."""
@@ -102,9 +113,12 @@ class Line:
 
     def placed(self, chosen: Ints) -> tuple[Ints, Floats]:
         """Returns id and place of all units of the spans of these numbers, span after span."""
-        span, inside = units(self._counts[chosen])
         ids = self._ids_of(chosen)
-        low, high = self._reach(chosen[span], inside)
+        if self._shuffle.algo in _ONE_REACH:
+            low, high = (np.repeat(bound[chosen], self._counts[chosen]) for bound in (self._low, self._high))
+        else:
+            span, inside = units(self._counts[chosen])
+            low, high = self._reach(chosen[span], inside)
         return ids, low + share(draw(ids, *self._salts)) * (high - low)
 
     def _reach(self, span: Ints, inside: Ints) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -137,53 +151,34 @@ class Line:
         first, last = np.min(self._low, where=held, initial=0), np.max(self._high, where=held, initial=0)
         self._edges = np.append(np.arange(int(first), max(last, first + 1), width, np.float64), np.inf)
 
-    def _window_of(self, number: int) -> tuple[int, Ints, Floats]:
-        """Returns the window that holds unit `number`: units before it, and its units' ids and places."""
+    def _window_of(self, number: int) -> _Window:
+        """Returns the window that holds unit `number`."""
         window = self._guess(number)
-        while True:
-            before = self._units_below(window)
-            if number < before:
-                window -= 1
-                continue
-            ids, places = self._work_out(window)
-            self._below[window + 1] = before + len(ids)
-            if number < before + len(ids):
-                return before, ids, places
-            window += 1
+        while not window.before <= number < window.before + len(window.ids):
+            window = self._work_out(window.number + (-1 if number < window.before else 1))
+        self._window = window
+        return window
 
-    def _guess(self, number: int) -> int:
-        """Returns the window in which unit `number` is: as known, or by the mean of places."""
-        after = self._window[0] + 1 if self._window else 0
-        for window in (after - 1, after):
-            if self._below.get(window, number + 1) <= number < self._below.get(window + 1, number + 1):
-                return window
-        if self._below.get(after) == number:
-            return after
+    def _guess(self, number: int) -> _Window:
+        """Returns the last window, or, if unit `number` is far from it, one by the mean of places."""
+        last = self._window
+        if last is not None and last.before <= number <= last.before + len(last.ids):
+            return last
         place = self._edges[0] + number / self.num_units * (self._edges[-2] - self._edges[0])
-        return int(np.searchsorted(self._edges, place, side="right")) - 1
+        return self._work_out(int(np.searchsorted(self._edges, place, side="right")) - 1)
 
-    def _units_below(self, window: int) -> int:
-        """Returns how many units have a place below a window."""
-        if window not in self._below:
-            edge = self._edges[window]
-            number = int(self._counts[self._high < edge].sum())
-            for chosen in self._groups((self._low < edge) & (self._high >= edge)):
-                number += int(np.count_nonzero(self.placed(chosen)[1] < edge))
-            self._below[window] = number
-        return self._below[window]
-
-    def _work_out(self, window: int) -> tuple[Ints, Floats]:
-        if self._window is None or self._window[0] != window:
-            begin, end = self._edges[window], self._edges[window + 1]
-            ids, places = [np.zeros(0, np.int64)], [np.zeros(0)]
-            for chosen in self._groups((self._low < end) & (self._high >= begin)):
-                some, at = self.placed(chosen)
-                inside = (at >= begin) & (at < end)
-                ids.append(some[inside])
-                places.append(at[inside])
-            by_place = np.argsort(np.concatenate(places), kind="stable")
-            self._window = (window, np.concatenate(ids)[by_place], np.concatenate(places)[by_place])
-        return self._window[1:]
+    def _work_out(self, number: int) -> _Window:
+        begin, end = self._edges[number], self._edges[number + 1]
+        before = int(self._counts[self._high < begin].sum())
+        ids, places = [np.zeros(0, np.int64)], [np.zeros(0)]
+        for chosen in self._groups((self._low < end) & (self._high >= begin)):
+            some, at = self.placed(chosen)
+            before += int(np.count_nonzero(at < begin))
+            inside = (at >= begin) & (at < end)
+            ids.append(some[inside])
+            places.append(at[inside])
+        by_place = np.argsort(np.concatenate(places), kind="stable")
+        return _Window(number, before, np.concatenate(ids)[by_place], np.concatenate(places)[by_place])
 
     def _groups(self, chosen: npt.NDArray[np.bool_]) -> Iterator[Ints]:
         """Yields the numbers of the chosen spans, as many at a time as are drawn at once."""
