@@ -9,8 +9,8 @@ from .demo_settings import ARMS, DemoSettings
 from .run_directory import RunDirectory
 
 HELDOUT = "metrics/eval/LanguageCrossEntropy"
-# Runs that differ in their seed alone differ by about this much here: less is no difference.
-SEED_SPREAD = 0.01
+# Runs that differ in their seed alone ended 0.009 (baseline) and 0.024 (TST) apart: less is no difference.
+SEED_SPREAD = 0.02
 
 
 def report(out: Path, settings: DemoSettings, seconds: float) -> Path:
