@@ -1,5 +1,8 @@
 """Re-read every byte of a dataset: hashes, sizes, headers, id range, counts, and every document's end.
 
+With --sources it also reads a sample of documents again from the original corpus and compares their ids; with
+--repair it makes damaged shards again from there, to the same bytes.
+
   tst verify data/bags
 
 Prints each bad file and what is wrong with it, and exits 1; exits 0 when all is as it was written.
@@ -13,11 +16,28 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="tst verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("dataset", metavar="DATASET", help="directory of a prepared dataset")
+    parser.add_argument("dataset", metavar="DATASET", help="directory or URI of a prepared dataset")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="shards checked at once")
+    parser.add_argument(
+        "--sources",
+        type=int,
+        nargs="?",
+        const=1000,
+        default=0,
+        metavar="N",
+        help="encode N documents of the corpus again and compare (default: 1000)",
+    )
+    parser.add_argument("--repair", action="store_true", help="make damaged shards again from the corpus")
     args = parser.parse_args(argv)
+    if args.workers < 1 or args.sources < 0:
+        parser.error(f"--workers is {args.workers} and --sources {args.sources}; 1 and 0 are the least.")
     import tstdata
 
-    report = tstdata.verify(args.dataset, progress=True)
+    report = tstdata.verify(
+        args.dataset, progress=True, workers=args.workers, sources=args.sources, repair=args.repair
+    )
+    for name in report.repaired:
+        print(f"{name}: made again")
     for problem in report.problems:
         print(f"{problem.file}: {problem.what}")
     if not report.ok:

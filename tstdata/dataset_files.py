@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Union
 
 from .commit import commit_bytes
-from .file_systems import is_uri, join, list_tree, open_file, status_of
+from .file_systems import is_uri, join, list_tree, open_file, status_of, write_file
 
 _CHUNK = 8 << 20
 
@@ -53,6 +53,13 @@ class DatasetFiles:
         """Returns all bytes of a file."""
         with self.open(name) as file:
             return bytes(file.read())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a whole file."""
+        if self.is_remote:
+            write_file(self.path(name), data)
+        else:
+            commit_bytes(Path(self.path(name)), data)
 
     def sha256(self, name: str) -> str:
         """Returns the hash of a file."""

@@ -19,9 +19,9 @@ Rows = npt.NDArray[np.unsignedinteger]
 
 @dataclass
 class CheckedShard:
-    """What a shard holds (`rows` [n, seq_len], None when it can't be read) and all that is wrong with it."""
+    """Where the end-of-text ids of a shard are, by token (None when it can't be read); all that is wrong."""
 
-    rows: Rows | None = None
+    ends: npt.NDArray[np.int64] | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -58,6 +58,11 @@ def rows_of_shard(index: int, card: DatasetCard) -> int:
     return 0
 
 
+def first_row_of_shard(index: int, card: DatasetCard) -> int:
+    """Returns the number of the first row of shard number `index`."""
+    return sum(rows_of_shard(shard, card) for shard in range(index))
+
+
 def locate_row(row: int, card: DatasetCard) -> tuple[int, int]:
     """Returns the shard that holds a row of the dataset, and the row's number in it."""
     first_shard = 0
@@ -68,6 +73,26 @@ def locate_row(row: int, card: DatasetCard) -> tuple[int, int]:
         row -= part.num_rows
         first_shard += part.num_shards
     raise AssertionError("the row is past the last")
+
+
+def read_tokens(files: DatasetFiles, card: DatasetCard, start: int, stop: int) -> npt.NDArray[np.int64]:
+    """Returns the ids at positions start <= i < stop of a dataset, its leftover included.
+
+    Raises:
+        ValueError: A shard is damaged.
+        OSError: It can't be read.
+    """
+    parts: list[npt.NDArray[np.int64]] = []
+    at, num_stored = start, card.num_rows * card.seq_len
+    while at < min(stop, num_stored):
+        row = at // card.seq_len
+        shard, row_in_shard = locate_row(row, card)
+        last_row = min(-(-stop // card.seq_len), row + rows_of_shard(shard, card) - row_in_shard)
+        ids = read_rows(files, card, row, last_row - row).reshape(-1)
+        parts.append(ids[at - row * card.seq_len : stop - row * card.seq_len].astype(np.int64))
+        at = min(stop, last_row * card.seq_len)
+    parts.append(np.array(card.leftover[max(at - num_stored, 0) : max(stop - num_stored, 0)], np.int64))
+    return np.concatenate(parts)
 
 
 def read_rows(files: DatasetFiles, card: DatasetCard, first: int, num_rows: int) -> Rows:
@@ -138,14 +163,19 @@ def check_shard(files: DatasetFiles, shard: int, entry: Any, card: DatasetCard) 
         _check_file(
             raw, entry.get("raw_data"), raw_name, "decompressed, " if zip_name else "", found.problems
         )
-        found.rows = _parse(raw, wanted["samples"], layout, found.problems)
-    if found.rows is not None and found.rows.size and int(found.rows.max()) >= card.tokenizer.vocab_size:
-        row = int(np.flatnonzero((found.rows >= card.tokenizer.vocab_size).any(axis=1))[0])
-        found.problems.append(
-            f"row {row} of the shard has id {int(found.rows[row].max())}; the tokenizer's ids are below "
-            f"{card.tokenizer.vocab_size}"
-        )
+        rows = _parse(raw, wanted["samples"], layout, found.problems)
+        if rows is not None:
+            found.ends = np.flatnonzero(rows.reshape(-1) == card.tokenizer.eos_id)
+            _check_ids(rows, card.tokenizer.vocab_size, found.problems)
     return found
+
+
+def _check_ids(rows: Rows, vocab_size: int, problems: list[str]) -> None:
+    if rows.size and int(rows.max()) >= vocab_size:
+        row = int(np.flatnonzero((rows >= vocab_size).any(axis=1))[0])
+        problems.append(
+            f"row {row} of the shard has id {rows[row].max()}; the tokenizer's ids are below {vocab_size}"
+        )
 
 
 def _check_file(data: bytes, listed: Any, name: str, state: str, problems: list[str]) -> None:

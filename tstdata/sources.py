@@ -51,7 +51,7 @@ def find_sources(
     for source in given:
         path, key = _split_key(os.fspath(source))
         reading = Reading(source_format, key or text_key, split)
-        files += [_source_file(found, status, reading) for found, status in _expand(path)]
+        files += [source_file(found, status, reading) for found, status in _expand(path)]
         if key is not None and not any(FORMATS[file.format].has_keys for file in files):
             warnings.warn(f"{source}: its files are text, so the key {key!r} has no effect.", stacklevel=2)
     if split is not None and not any(file.format == "text" for file in files):
@@ -158,7 +158,12 @@ def _walk(directory: str) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in names if not name.startswith("."))
 
 
-def _source_file(path: str, status: FileStatus, reading: Reading) -> SourceFile:
+def source_file(path: str, status: FileStatus, reading: Reading) -> SourceFile:
+    """Returns a file with its format and compression.
+
+    Raises:
+        ValueError: Its format is not known, or can't be read as it is packed.
+    """
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,21 +1,27 @@
 """`verify`: re-reads every byte of a dataset against its hashes, its counts and its promises."""
 
+import collections
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from .card import CARD_FILE, COUNTS, DatasetCard, sha256_of
+from .card import CARD_FILE, DatasetCard
+from .contradictions import contradictions
 from .dataset_files import DatasetFiles, DatasetPath
 from .document_ends import DocumentEnds
 from .merging import DOCUMENTS_DIR, TOKENIZER_DIR
 from .output import REQUEST_FILE, WORK_DIR
 from .progress import Progress
-from .shard_reading import check_shard, layout_of, read_index, rows_of_shard
+from .repair import repair as repair_files
+from .repair import repair_index
+from .shard_reading import CheckedShard, check_shard, layout_of, read_index, rows_of_shard
 from .shards import INDEX_FILE, index_bytes, shard_names
+from .source_check import check_sources
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,12 @@ class Problem:
 
 @dataclass
 class VerifyReport:
-    """What was checked and what is wrong; `card` is None when it can't be read."""
+    """What was checked and what is wrong; `card` is None when it can't be read, `repaired` names files."""
 
     files: DatasetFiles
     card: DatasetCard | None = None
     problems: list[Problem] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -44,19 +51,42 @@ class VerifyReport:
         self.problems.append(Problem(file, what))
 
 
-def verify(dataset: DatasetPath, progress: bool = False) -> VerifyReport:
+def verify(
+    dataset: DatasetPath, progress: bool = False, *, workers: int = 1, sources: int = 0, repair: bool = False
+) -> VerifyReport:
     """Checks a dataset: hashes, sizes, headers, id range, counts, and that documents end where they should.
 
     Args:
         dataset: The directory, or the URI of one in a store.
         progress: Shows a bar on standard error.
+        workers: Shards checked at once.
+        sources: Reads so many documents again from the original corpus, encodes them and compares the ids.
+        repair: Makes damaged shards again from the original corpus, to the same bytes; then checks once more.
 
     Returns:
         The report. A damaged file is a problem in it, never an exception.
 
     Raises:
         FileNotFoundError: There is no such directory.
+        ValueError: `repair` can't bring the bytes back.
     """
+    report = _verify(dataset, progress, workers, sources)
+    if not repair or report.ok or report.card is None:
+        return report
+    repaired: list[str] = []
+    # Without the index no shard can be told from a damaged one; perhaps it is the only damage.
+    if any(one.file == INDEX_FILE for one in report.problems) and repair_index(report.files, report.card):
+        repaired.append(INDEX_FILE)
+        report = _verify(dataset, progress, workers, sources)
+    assert report.card is not None
+    damaged = {problem.file for problem in report.problems}
+    repaired += repair_files(report.files, report.card, damaged, progress)
+    report = _verify(dataset, progress, workers, sources)
+    report.repaired = repaired
+    return report
+
+
+def _verify(dataset: DatasetPath, progress: bool, workers: int, sources: int) -> VerifyReport:
     files = DatasetFiles.of(dataset)
     if not files.is_remote and not os.path.isdir(files.root):
         raise FileNotFoundError(f"{files} is not a directory; give the directory of a prepared dataset.")
@@ -68,10 +98,13 @@ def verify(dataset: DatasetPath, progress: bool = False) -> VerifyReport:
     _check_hashes(report, card)
     intact = not any(problem.file.startswith(DOCUMENTS_DIR) for problem in report.problems)
     ends = DocumentEnds(files, card, intact)
-    _check_shards(report, card, ends, progress)
+    _check_shards(report, card, ends, workers, progress)
     _check_leftover(report, card, ends)
     for what in ends.problems():
         report.add(DOCUMENTS_DIR, what)
+    if sources and report.ok:
+        for problem in check_sources(files, card, sources, progress):
+            report.add(*problem)
     return report
 
 
@@ -88,38 +121,13 @@ def _check_card(report: VerifyReport) -> DatasetCard | None:
         return None
     if data != card.to_bytes():
         report.add(CARD_FILE, "is not byte for byte as it was written")
-    for what in _contradictions(card):
+    for what in contradictions(card):
         report.add(CARD_FILE, what)
     return card
 
 
 def _has_work(files: DatasetFiles) -> bool:
     return files.exists(f"{WORK_DIR}/{REQUEST_FILE}")
-
-
-def _contradictions(card: DatasetCard) -> Iterator[str]:
-    """Yields what can't be true at once on a card."""
-    rules = {
-        "num_tokens is not num_rows * seq_len + the leftover": card.num_tokens
-        == card.num_rows * card.seq_len + len(card.leftover),
-        "the leftover fills a row": len(card.leftover) < card.seq_len,
-        "the sources' documents are not num_documents": card.num_documents
-        == sum(source.num_documents for source in card.sources),
-        "the sources' tokens are not num_tokens": card.num_tokens
-        == sum(source.num_tokens for source in card.sources),
-        "recipe_sha256 is not the recipe's": card.recipe_sha256
-        == sha256_of(card.recipe.model_dump(mode="json")),
-        "seq_len is not the recipe's": card.seq_len == card.recipe.seq_len,
-        "its parts do not sum up to its counts": all(
-            getattr(card, name) == sum(getattr(part, name) for part in card.parts) for name in COUNTS
-        )
-        and len(card.sources) == sum(part.num_sources for part in card.parts),
-        "dtype does not fit the vocabulary": card.dtype
-        == ("uint16" if card.tokenizer.vocab_size <= 1 << 16 else "uint32"),
-        "num_shards does not hold num_rows": rows_of_shard(card.num_shards - 1, card) > 0
-        and rows_of_shard(card.num_shards, card) == 0,
-    }
-    yield from (f"contradicts itself: {what}" for what, holds in rules.items() if not holds)
 
 
 def _check_hashes(report: VerifyReport, card: DatasetCard) -> None:
@@ -148,27 +156,46 @@ def _sha256_without_append(files: DatasetFiles, card: DatasetCard) -> str | None
     return hashlib.sha256(index_bytes(entries[: card.num_shards])).hexdigest()
 
 
-def _check_shards(report: VerifyReport, card: DatasetCard, ends: DocumentEnds, progress: bool) -> None:
-    """Checks the shards one by one, in order."""
+def _check_shards(
+    report: VerifyReport, card: DatasetCard, ends: DocumentEnds, workers: int, progress: bool
+) -> None:
+    """Checks the shards, several at once; what they say is compared with the documents in order."""
     try:
         entries = read_index(report.files)
     except (ValueError, OSError):
         entries = []  # What is wrong with index.json was told by its hash.
-    with Progress("verifying", card.num_rows * layout_of(card).row_bytes, progress) as bar:
+
+    def check(shard: int) -> CheckedShard:
+        return check_shard(report.files, shard, entries[shard] if shard < len(entries) else None, card)
+
+    with (
+        Progress("verifying", card.num_rows * layout_of(card).row_bytes, progress) as bar,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         at = 0
-        for shard in range(card.num_shards):
+        for shard, checked in enumerate(_in_turn(pool, check, card.num_shards, workers)):
             raw_name, zip_name = shard_names(shard, card.recipe.compression)
-            entry = entries[shard] if shard < len(entries) else None
-            checked = check_shard(report.files, shard, entry, card)
             num_tokens = rows_of_shard(shard, card) * card.seq_len
             wanted = ends.take(at, at + num_tokens)
-            if checked.rows is not None and wanted is not None:
-                found = at + np.flatnonzero(checked.rows.reshape(-1) == card.tokenizer.eos_id)
-                checked.problems += _misplaced_ends(found, wanted, card)
+            if checked.ends is not None and wanted is not None:
+                checked.problems += _misplaced_ends(at + checked.ends, wanted, card)
             for what in checked.problems:
                 report.add(zip_name or raw_name, what)
             at += num_tokens
             bar.advance(num_tokens * np.dtype(card.dtype).itemsize, num_tokens)
+
+
+def _in_turn(
+    pool: ThreadPoolExecutor, check: Callable[[int], CheckedShard], number: int, workers: int
+) -> Iterator[CheckedShard]:
+    """Yields the results in order, with no more than two shards a worker begun at any time."""
+    begun: collections.deque[Future[CheckedShard]] = collections.deque()
+    for shard in range(number):
+        begun.append(pool.submit(check, shard))
+        if len(begun) >= 2 * workers:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 def _check_leftover(report: VerifyReport, card: DatasetCard, ends: DocumentEnds) -> None:
