@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "run a Composer Trainer from a YAML file",
     "compare": "report on finished runs at equal FLOPs, equal loss and equal data",
     "export": "write a checkpoint as an ordinary Hugging Face directory",
+    "eval": "run lm-evaluation-harness on an exported model",
     "demo": "prepare, train a baseline and a TST run, and compare: the whole product in minutes",
 }
 
