@@ -1,8 +1,11 @@
-"""Print a dataset's card, and decode a row of it as tokens or as bags, with the documents it comes from.
+"""Print a dataset's card, its largest sources and how long its documents are; decode rows; find text.
 
   tst inspect data/bags --row 0 --bag-size 4
 
-With --bag-size S the rows N .. N+S-1 are one bag row: S consecutive tokens make each of its bags.
+--row decodes a row as tokens or as bags, and names the documents it comes from: with --bag-size S the rows
+N .. N+S-1 are one bag row, S consecutive tokens make each of its bags. --find shows the documents that hold a
+text and the rows where they do; it decodes the dataset from --row on, up to --hits documents or --find-tokens
+tokens.
 """
 
 import argparse
@@ -12,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tstdata.card import DatasetCard
+    from tstdata.dataset_files import DatasetFiles
+    from tstdata.histograms import Histogram
     from tstdata.inspection import InspectedRow
 
 _SHOWN_SOURCES = 10
@@ -31,27 +36,68 @@ def main(argv: list[str] | None = None) -> int:
         metavar="S",
         help="decode the bag row of S rows that begins at row N (default 0)",
     )
+    add("--find", metavar="TEXT", help="show documents and rows that hold this text, letter for letter")
+    add("--hits", type=int, default=10, metavar="N", help="stop after N documents found (default: 10)")
+    add(
+        "--find-tokens",
+        type=int,
+        default=200_000_000,
+        metavar="N",
+        help="search no more than N tokens (default: 200,000,000)",
+    )
     add("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     from tstdata.card import DatasetCard
+    from tstdata.dataset_files import DatasetFiles
+    from tstdata.histograms import document_histograms
     from tstdata.inspection import inspect_row
 
-    card = DatasetCard.load(args.dataset)
+    files = DatasetFiles(args.dataset)
+    card = DatasetCard.load(files)
+    if args.find is not None:
+        return _find(files, card, args)
     row = None
+    histograms = document_histograms(files, card)
     if args.row is not None or args.bag_size is not None:
         bag_size = 1 if args.bag_size is None else args.bag_size
-        row = inspect_row(args.dataset, args.row or 0, bag_size)
+        row = inspect_row(files, args.row or 0, bag_size)
     if args.json:
-        print(json.dumps(_as_json(card, row)))
+        print(json.dumps(_as_json(card, histograms, row)))
     else:
         print(_card_text(args.dataset, card))
+        for histogram in histograms:
+            print("\n".join(histogram.lines()))
         if row is not None:
             print(_row_text(row))
     return 0
 
 
-def _as_json(card: "DatasetCard", row: "InspectedRow | None") -> dict[str, Any]:
+def _find(files: "DatasetFiles", card: "DatasetCard", args: argparse.Namespace) -> int:
+    from tstdata.finding import Search
+
+    if not args.find or args.hits < 1 or args.find_tokens < 1:
+        raise ValueError("--find needs a text, and --hits and --find-tokens 1 or more.")
+    search = Search(files, card, args.find, args.find_tokens, args.row or 0)
+    hits = [dataclasses.asdict(found) for found in search.run(args.hits, progress=True)]
+    if args.json:
+        print(json.dumps({"found": hits, "next_row": None if search.is_done else search.next_row}))
+        return 0
+    for hit in hits:
+        rows = f"row {hit['first_row']}"
+        if hit["last_row"] != hit["first_row"]:
+            rows = f"rows {hit['first_row']} to {hit['last_row']}"
+        print(f"{hit['path']} {hit['place_kind']} {hit['place']}  {rows}  {_quoted(hit['context'])}")
+    go_on = f"not searched to the end: go on with --row {search.next_row}"
+    end = "searched to the end" if search.is_done else go_on
+    print(f"{len(hits)} documents found; {end}")
+    return 0
+
+
+def _as_json(
+    card: "DatasetCard", histograms: "list[Histogram]", row: "InspectedRow | None"
+) -> dict[str, Any]:
     found: dict[str, Any] = {"card": card.model_dump(mode="json")}
+    found["histograms"] = [dataclasses.asdict(histogram) for histogram in histograms]
     if row is not None:
         found["row"] = dataclasses.asdict(row)
         if row.bag_size > 1:
@@ -68,18 +114,20 @@ def _card_text(dataset: str, card: "DatasetCard") -> str:
         f"dataset    {dataset}  (card {card.sha256[:12]}, format {card.format_version})",
         f"rows       {card.num_rows:,} of {card.seq_len} tokens ({card.dtype}) in {card.num_shards:,} shards",
         f"tokens     {card.num_tokens:,} ({len(card.leftover)} left over after the last row)",
-        f"documents  {card.num_documents:,}",
+        f"documents  {card.num_documents:,}; left out: {card.num_rejected:,} rejected, {card.num_short:,} too "
+        "short",
         f"tokenizer  {tokenizer.vocab_size:,} ids, {special}",
         f"recipe     {card.recipe_sha256[:12]}: text key {recipe.text_key!r}, compression "
         f"{recipe.compression or 'none'}, shards up to {recipe.size_limit:,} bytes",
         f"versions   {', '.join(f'{name} {version}' for name, version in card.versions.items())}",
         f"sources    {len(card.sources):,}",
     ]
-    for source in card.sources[:_SHOWN_SOURCES]:
+    largest = sorted(card.sources, key=lambda source: -source.num_tokens)
+    for source in largest[:_SHOWN_SOURCES]:
         counts = f"{source.num_documents:,} documents, {source.num_tokens:,} tokens"
         lines.append(f"  {source.path}  {source.format}  {counts}")
     if len(card.sources) > _SHOWN_SOURCES:
-        lines.append(f"  and {len(card.sources) - _SHOWN_SOURCES:,} more (all with --json)")
+        lines.append(f"  and {len(card.sources) - _SHOWN_SOURCES:,} smaller ones (all with --json)")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """The origin of a dataset's tokens: its documents' texts, read again from the sources and encoded again."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +38,18 @@ class OriginError(ValueError):
 def records_between(files: DatasetFiles, card: DatasetCard, start: int, stop: int) -> list[DocumentRecord]:
     """Returns the records of the documents that have a token at a position start <= i < stop."""
     found: list[DocumentRecord] = []
-    for batch in _batches(files, card):
+    for batch in record_batches(files, card):
         first, length = batch["first_token"], batch["num_tokens"]
         overlap = pc.and_(pc.less(first, stop), pc.greater(pc.add(first, length), start))
         found += [DocumentRecord(**record) for record in batch.filter(overlap).to_pylist()]
     return found
+
+
+def records_from(files: DatasetFiles, card: DatasetCard, start: int) -> Iterator[DocumentRecord]:
+    """Yields the records of the documents that end after position `start`, in order."""
+    for batch in record_batches(files, card):
+        late = pc.greater(pc.add(batch["first_token"], batch["num_tokens"]), start)
+        yield from (DocumentRecord(**record) for record in batch.filter(late).to_pylist())
 
 
 def sampled_records(files: DatasetFiles, card: DatasetCard, number: int, seed: int) -> list[DocumentRecord]:
@@ -51,14 +58,15 @@ def sampled_records(files: DatasetFiles, card: DatasetCard, number: int, seed: i
     drawn = np.sort(np.random.default_rng(seed).choice(card.num_documents, number, replace=False))
     found: list[DocumentRecord] = []
     at = 0
-    for batch in _batches(files, card):
+    for batch in record_batches(files, card):
         here = drawn[(drawn >= at) & (drawn < at + len(batch))] - at
         found += [DocumentRecord(**record) for record in batch.take(here).to_pylist()]
         at += len(batch)
     return found
 
 
-def _batches(files: DatasetFiles, card: DatasetCard) -> Iterator[pq.ParquetFile]:
+def record_batches(files: DatasetFiles, card: DatasetCard) -> Iterator[Any]:
+    """Yields the records of all documents as Arrow batches, in order."""
     for name in sorted(name for name in card.files if name.startswith(DOCUMENTS_DIR)):
         with files.open(name) as opened:
             yield from pq.ParquetFile(opened).iter_batches(1 << 16, columns=_COLUMNS)
