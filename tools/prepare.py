@@ -58,6 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compression", metavar="zstd[:LEVEL]", help="compress the shards")
     add("--size-limit", type=int, metavar="BYTES", help="largest shard before compression (default: 64 MiB)")
     add(
+        "--max-whole",
+        type=int,
+        metavar="CHARS",
+        help="longest document to encode whole where it can't be cut with the same ids (default: 4 Mi)",
+    )
+    add(
         "--encoder",
         choices=("auto", "reference", "fast"),
         default="auto",
@@ -82,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs `tst prepare`."""
     args = build_parser().parse_args(argv)
     import tstdata
+    from tstdata.long_documents import DEFAULT_MAX_WHOLE
     from tstdata.shards import DEFAULT_SIZE_LIMIT
 
     report = tstdata.prepare(
@@ -101,6 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         append=args.append,
         compression=args.compression,
         size_limit=DEFAULT_SIZE_LIMIT if args.size_limit is None else args.size_limit,
+        max_whole=DEFAULT_MAX_WHOLE if args.max_whole is None else args.max_whole,
         encoder=args.encoder,
         work_dir=args.work_dir,
         workers=args.workers,

@@ -108,6 +108,7 @@ class Building:
             work=self.work,
             selection=self.options.selection,
             on_error=self.options.on_error,
+            most_whole=self.options.max_whole,
             eos_token=identity.eos_token,
             eos_id=identity.eos_id,
             bos_id=identity.bos_id,

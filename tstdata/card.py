@@ -33,6 +33,7 @@ class Recipe(_Record):
     source_format: str | None
     split: str | None
     min_chars: int
+    max_whole: int
     limit: int | None
     holdout: float | None
     part: str | None

@@ -1,6 +1,7 @@
 """Encoders: texts in, token ids out; one interface, so that faster engines can stand in for the reference."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
+
+from .splitting import splits_first
 
 Ids = npt.NDArray[np.uint32]
 Lengths = npt.NDArray[np.int64]
@@ -23,6 +26,10 @@ class Encoder(Protocol):
     name: str
     reference: "Encoder | None"
 
+    @property
+    def splits_first(self) -> bool:
+        """See `splitting`: long texts may be cut."""
+
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:
         """Returns the ids of all texts one after the other, and the number of ids of each text."""
 
@@ -35,6 +42,11 @@ class HuggingFaceEncoder:
     def __init__(self, backend: Tokenizer) -> None:
         self.name = reference_name()
         self._backend = backend
+
+    @functools.cached_property
+    def splits_first(self) -> bool:
+        """See `Encoder`."""
+        return splits_first(self._backend)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:
         """See `Encoder`. The _fast form leaves out offsets into the text, which nobody here needs."""

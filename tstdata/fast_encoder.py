@@ -18,7 +18,7 @@ ENCODERS = ("auto", "reference", "fast")
 class FastEncoder:
     """`fastokens`, on the calling thread, held to a reference encoder of the same tokenizer."""
 
-    def __init__(self, backend: Tokenizer, reference: Encoder) -> None:
+    def __init__(self, backend: Tokenizer, reference: HuggingFaceEncoder) -> None:
         """Loads the tokenizer anew.
 
         Raises:
@@ -36,6 +36,11 @@ class FastEncoder:
             raise ValueError(str(error)) from None
         self._backend.no_truncation()
         self._backend.no_padding()
+
+    @property
+    def splits_first(self) -> bool:
+        """See `Encoder`."""
+        return self.reference.splits_first
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:
         """See `Encoder`."""

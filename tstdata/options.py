@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .fast_encoder import ENCODERS
+from .long_documents import DEFAULT_MAX_WHOLE
 from .selection import Selection
 from .shards import DEFAULT_SIZE_LIMIT
 
@@ -26,6 +27,7 @@ class PrepareOptions:
     on_error: str = "fail"
     compression: str | None = None
     size_limit: int = DEFAULT_SIZE_LIMIT
+    max_whole: int = DEFAULT_MAX_WHOLE
     encoder: str = "auto"
     workers: int = 1
     progress: bool = False

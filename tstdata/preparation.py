@@ -14,6 +14,7 @@ from .engine import EncoderSpec, Engine, InProcess
 from .estimate import Estimate, estimate
 from .file_systems import is_uri, join
 from .lock import hold
+from .long_documents import DEFAULT_MAX_WHOLE
 from .options import PrepareOptions
 from .output import begin, begin_append, check_output
 from .pool import WorkerPool
@@ -74,6 +75,7 @@ def prepare(
     append: bool = False,
     compression: str | None = None,
     size_limit: int = DEFAULT_SIZE_LIMIT,
+    max_whole: int = DEFAULT_MAX_WHOLE,
     encoder: str = "auto",
     work_dir: str | os.PathLike[str] | None = None,
     workers: int = 1,
@@ -103,6 +105,8 @@ def prepare(
         append: Adds the sources to the finished dataset at `out`, as new shards; the old ones stay.
         compression: None, `zstd` or `zstd:LEVEL`.
         size_limit: Largest size of a shard in bytes, before compression.
+        max_whole: Characters of the longest text that is encoded whole where it can't be cut: see
+            `long_documents`.
         encoder: `auto`, `reference` or `fast`: see `choose_encoder`. The shards' bytes do not depend on it.
         work_dir: Where a dataset for a store is made before it is uploaded, in a directory of its own. None:
             `tst-prepare` in the system's directory for temporary files.
@@ -128,6 +132,7 @@ def prepare(
         on_error=on_error,
         compression=compression,
         size_limit=size_limit,
+        max_whole=max_whole,
         encoder=encoder,
         workers=workers,
         progress=progress,
@@ -217,6 +222,7 @@ class _Run:
             source_format=options.source_format,
             split=options.split,
             min_chars=options.min_chars,
+            max_whole=options.max_whole,
             limit=options.limit,
             holdout=options.holdout,
             part=options.part,

@@ -36,13 +36,14 @@ def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator
         rest.append(first)
         if not others:
             continue
-        for line in (b"".join(rest), *others[:-1]):
+        lines = [b"".join(rest), *others[:-1]]
+        rest = [others[-1]]  # Now, so that the pieces of a very long line are not kept beside it.
+        for line in lines:
             yield line
             if left is not None:
                 left -= len(line) + 1
                 if left <= 0:
                     return
-        rest = [others[-1]]
     if last := b"".join(rest):
         yield last
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .documents import Document, Reject, explain, read_documents
-from .encoder import Encoder
+from .encoder import Encoder, Ids, Lengths
 from .fingerprints import hash_blocks
+from .long_documents import LongDocumentError, encode_long, is_long
 from .packing import PackedBatch, documents_with, pack, without_documents
 from .pieces import Piece, count_lines_before, cut_file, find_span
 from .segments import DOCUMENT, LeftOut, Segment, SegmentPiece, segment_stem, write_segment
@@ -51,11 +52,12 @@ class Task:
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """What all tasks of a preparation have in common; `on_error` is "fail" or "skip"."""
+    """What all tasks of a preparation have in common; `most_whole` is in characters: see `encode_long`."""
 
     work: Path
     selection: Selection
     on_error: str
+    most_whole: int
     eos_token: str
     eos_id: int
     bos_id: int | None
@@ -175,6 +177,12 @@ def _in_batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
     batch: list[Document] = []
     characters = 0
     for document in documents:
+        if is_long(document.text):  # It has a batch of its own.
+            if batch:
+                yield batch
+            yield [document]
+            batch, characters = [], 0
+            continue
         batch.append(document)
         characters += len(document.text)
         if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS:
@@ -189,7 +197,11 @@ def _encode(
 ) -> tuple[list[Document], PackedBatch]:
     """Returns the documents that can be told apart in the dataset, and their ids."""
     texts = [document.text for document in batch]
-    ids, lengths = encoder.encode_batch(texts)
+    try:
+        ids, lengths = _ids_of(texts, job, encoder)
+    except LongDocumentError as error:
+        rejects.add(Reject(batch[0].place, str(error)))
+        batch, texts, (ids, lengths) = [], [], encoder.encode_batch([])
     key = (one.source, one.piece.start)
     differing = check_batch(encoder, texts, ids, lengths, key, [document.place for document in batch])
     if differing is not None:
@@ -210,6 +222,13 @@ def _encode(
         batch = [document for number, document in enumerate(batch) if number not in dropped]
         ids, lengths = without_documents(hits, ids, lengths)
     return batch, pack(ids, lengths, job.eos_id, job.bos_id, job.dtype)
+
+
+def _ids_of(texts: list[str], job: EncodeJob, encoder: Encoder) -> tuple[Ids, Lengths]:
+    if not is_long(texts[0]):
+        return encoder.encode_batch(texts)
+    ids = encode_long(texts[0], encoder, job.most_whole)
+    return ids, np.array([len(ids)], np.int64)
 
 
 def _records(source: int, batch: list[Document], packed: PackedBatch) -> npt.NDArray[np.void]:
