@@ -393,8 +393,12 @@ def test_a_damaged_download_never_becomes_a_row(build, shards, tmp_path):
         shard.seek(-3, 2)
         shard.write(b"\xff")
     dataset = build(remote=str(damaged), shuffle=False, superposition_batches=0)
-    with pytest.raises(RuntimeError, match=r"damaged.*Checksum failure"):
-        read(dataset)
+    served = []
+    with pytest.raises(OSError, match=r"shard.00001.mds of .*damaged could not be fetched.*Checksum failure"):
+        served.extend(rows_in(sample) for sample in dataset)
+    assert served == [[row] for row in range(ROWS[0])]
+    # Nothing is left that a later run could take for a shard.
+    assert not (tmp_path / "cache0" / "shard.00001.mds").exists()
 
 
 def test_shards_without_hashes_are_warned_of(build, tmp_path, caplog):

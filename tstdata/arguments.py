@@ -9,6 +9,7 @@ from .spans import SHUFFLE_ALGOS
 # Streaming's arguments that would break a law of the sample order, and why.
 _REFUSED = {
     "streams": "mixing streams is not supported yet: give one dataset as remote and local",
+    "stream_name": "shards are fetched by a stream of this package, which never keeps a damaged one",
     "batching_method": "the superposition plan is itself the batching method",
     "partition_algo": "Streaming's partitions repeat rows, and here no row is repeated",
     "replication": "ranks that share rows are not supported",

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from streaming import StreamingDataset
 from streaming.base.constant import RESUME
 from streaming.base.distributed import barrier
+from streaming.base.hashing import get_hash
 from streaming.base.shared import SharedMemory, _get_path
 from streaming.base.world import World
 
@@ -23,15 +24,18 @@ from .attachment import Attachment
 from .order import EpochOrder
 from .plan import SuperpositionPlan
 from .position import ResumableEpochs
-from .rows import COLUMN, BagSpanner
+from .rows import BagSpanner
+from .shard_fetching import FetchedShards
+from .shard_maps import ShardMaps
 from .sharing import one_start_at_a_time, read_shared, release
 from .stored import read_stored
+from .verified_stream import STREAM_NAME
 from .worker_ids import Seat, WorkerIds
 
 logger = logging.getLogger(__name__)
 
 
-class StreamingBagDataset(ResumableEpochs, StreamingDataset):
+class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
     """Streams bag shards: `superposition_batches` global batches of bag rows, then rows, in an exact order.
 
     Samples are `{"input_ids": int64 array [T]}`, T = `bag_size * seq_len` in phase (i), else `seq_len`.
@@ -54,8 +58,8 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         shuffle_block_size: In rows, in both phases. None: 4,000,000 / canonical nodes, 262,144 or more.
         drop_last: Whether rows that fill no global batch at an epoch's end are left out, or are one short
             batch.
-        validate_hash: Which of the shards' hashes is checked after each download: its name, "auto" for the
-            first in index.json, or None for no check.
+        validate_hash: Which of the shards' hashes is checked, after each download and when a shard that lies
+            in `local` is first read: its name, "auto" for the first in index.json, or None for no check.
         **streaming_kwargs: The rest of StreamingDataset's arguments; those that would break the order are
             refused.
 
@@ -101,7 +105,7 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
                 shuffle_seed=shuffle_seed,
                 shuffle_algo=shuffle_algo,
                 validate_hash=None if validate_hash == "auto" else validate_hash,
-                **streaming_kwargs,
+                **{**streaming_kwargs, "stream_name": STREAM_NAME},
             )
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches
@@ -124,6 +128,8 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         self.spanner = BagSpanner(rows, bag_size, self.rows_joined)
         if validate_hash == "auto":
             self._validate_first_hash()
+        self.maps = ShardMaps(self.shards, get_hash, self.streams[0].validate_hash)
+        self._refusals: dict[int, str] = {}
         self._attachment = Attachment(bag_size, superposition_batches)
         self._failure: BaseException | None = None
         self._release = self._release_when_done()
@@ -205,12 +211,6 @@ class StreamingBagDataset(ResumableEpochs, StreamingDataset):
         self._failure = future.exception() or self._failure
         if self._failure is not None:
             self._event.set()
-
-    def get_item(self, sample_id: int, retry: int = 7) -> dict[str, npt.NDArray[np.int64]]:
-        """Returns row `sample_id`, or, from `num_samples` on, a bag row; fetches its shard if needed."""
-        rows = super().get_item(sample_id, retry)
-        rows = rows if isinstance(rows, list) else [rows]
-        return {"input_ids": np.concatenate([row[COLUMN] for row in rows]).astype(np.int64)}
 
     def _loaded_state(self) -> dict[str, Any] | None:
         """The state that was loaded last, by whatever process of this node."""

@@ -11,7 +11,7 @@ _TYPES = ("uint16", "uint32")
 
 
 class BagSpanner:
-    """Maps a sample id to its shard and its place there: a number for a row, a slice for several.
+    """Maps a sample id to its shard and its stored rows there, a slice.
 
     Streaming asks this for every sample it fetches, readies and yields, so bag rows go through its threads as
     rows do. Ids below `num_rows` are the rows that begin at that stored row, of `joined` stored rows each;
@@ -22,16 +22,14 @@ class BagSpanner:
         self.stops: list[int] = np.cumsum(rows_per_shard).tolist()
         self.joined, self.joined_in_bag = joined, bag_size * joined
 
-    def __getitem__(self, sample_id: int) -> tuple[int, int | slice]:
-        """Returns the shard and the place of a sample; IndexError if there is none."""
+    def __getitem__(self, sample_id: int) -> tuple[int, slice]:
+        """Returns the shard and the stored rows of a sample; IndexError if there is none."""
         num_rows = self.stops[-1]
         row = int(sample_id) - num_rows if sample_id >= num_rows else int(sample_id)
         if not 0 <= row < num_rows:
             raise IndexError(f"sample {sample_id} does not exist: the dataset has {num_rows} rows.")
         shard = bisect_right(self.stops, row)
         place = row - (self.stops[shard - 1] if shard else 0)
-        if sample_id < num_rows and self.joined == 1:
-            return shard, place
         length = self.joined if sample_id < num_rows else self.joined_in_bag
         if row + length > self.stops[shard]:
             raise IndexError(
@@ -55,10 +53,16 @@ def row_width(shards: Iterable[Any], where: str) -> int:
         columns = dict(zip(shard.column_names, shard.column_encodings, strict=True))
         encoding = columns.get(COLUMN, "")
         parts = encoding.split(":")
-        if len(parts) != 3 or parts[0] != "ndarray" or parts[1] not in _TYPES or not parts[2].isdigit():
+        if (
+            len(columns) != 1
+            or len(parts) != 3
+            or parts[0] != "ndarray"
+            or parts[1] not in _TYPES
+            or not parts[2].isdigit()
+        ):
             raise ValueError(
-                f"shard {number} of {where} has the columns {columns}; a bag shard has `{COLUMN}`, encoded "
-                "as ndarray:uint16:L or ndarray:uint32:L. Build it with: tst prepare"
+                f"shard {number} of {where} has the columns {columns}; a bag shard has `{COLUMN}` alone, "
+                "encoded as ndarray:uint16:L or ndarray:uint32:L. Build it with: tst prepare"
             )
         if found not in (None, encoding):
             raise ValueError(

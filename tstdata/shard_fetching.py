@@ -1,0 +1,169 @@
+"""Getting at the tokens of a shard: fetched ahead, checked once, never waited for when it is there."""
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .rows import BagSpanner
+from .shard_maps import DamagedShardError, ShardMaps
+from .stored import StoredDataset
+
+logger = logging.getLogger(__name__)
+
+# To a type checker, whatever comes after it among the bases: only the dataset module imports streaming.
+_Base: Any = object
+
+# Streaming's states of a shard, shared by the processes of a node. It never goes back to the first: here it
+# tells that fetching has failed, so that no process waits for another one's download for ever.
+_FAILED, _LOCAL = 0, 3
+_TRIES = 16
+_NAP_SECONDS = 0.007
+
+
+class FetchedShards(_Base):
+    """Mixed into a StreamingDataset: samples are slices of memory maps.
+
+    Streaming takes a file lock and opens the shard anew for each sample, in three threads; here shards that
+    are there cost nothing, and one thread fetches those to come.
+    """
+
+    maps: ShardMaps
+    spanner: BagSpanner
+    stored: StoredDataset
+    # Why a shard could not be had, by number.
+    _refusals: dict[int, str]
+
+    def get_item(self, sample_id: int, retry: int = _TRIES - 1) -> dict[str, npt.NDArray[np.int64]]:
+        """Returns row `sample_id`, or, from `num_samples` on, a bag row; fetches its shard if needed.
+
+        Args:
+            sample_id: As `BagSpanner` counts them.
+            retry: How often a shard is fetched again that other processes evict before it could be opened.
+
+        Raises:
+            OSError: Its shard could not be had, or is damaged and there is no remote.
+        """
+        shard, rows = self.spanner[sample_id]
+        tokens, width = self.maps.get(shard), self.stored.seq_len
+        if tokens is None or self.cache_limit:
+            tokens = self._tokens(shard, retry + 1)
+        return {"input_ids": tokens[rows.start * width : rows.stop * width].astype(np.int64)}
+
+    def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
+        """Fetches a shard if it is not local; failing is told to the other processes of the node.
+
+        Raises:
+            OSError: It could not be had.
+        """
+        if self._shard_states[shard_id] == _FAILED:
+            raise OSError(self._refusals.get(shard_id) or self._refused_elsewhere(shard_id))
+        try:
+            super().prepare_shard(shard_id, blocking)
+        except Exception as error:
+            self._refusals[shard_id] = str(error)
+            self._shard_states[shard_id] = _FAILED
+            if self._cache_filelock.is_locked:
+                self._cache_filelock.release(force=True)
+            raise
+
+    def _refused_elsewhere(self, shard_id: int) -> str:
+        return (
+            f"{self.shards[shard_id].raw_data.basename} of {self.streams[0].source} could not be fetched by "
+            "another process of this machine, whose message says why. Then start the run again: it goes on "
+            "from its last checkpoint."
+        )
+
+    def _tokens(self, shard: int, tries: int) -> npt.NDArray[Any]:
+        """Returns the tokens of a shard, open or not, local or not."""
+        if self.cache_limit:
+            # Whatever other processes have evicted meanwhile would keep its space while it is open.
+            for number in self.maps.numbers():
+                if self._shard_states[number] != _LOCAL:
+                    self.maps.drop(number)
+            self._shard_access_times[shard] = time.time_ns()
+        tokens = self.maps.get(shard)
+        for _ in range(tries):
+            if tokens is not None:
+                return tokens
+            # Not before it is: downloaders may write under its final name.
+            if self._shard_states[shard] != _LOCAL:
+                self.prepare_shard(shard)
+                continue
+            try:
+                tokens = self.maps.open(shard)
+            except FileNotFoundError:
+                # Evicted meanwhile, or only its compressed form is there.
+                self.prepare_shard(shard)
+            except DamagedShardError as damage:
+                self._discard(shard, damage)
+        if tokens is None:
+            raise OSError(
+                f"{self.shards[shard].raw_data.basename} of {self.stored.where} was fetched {tries} times "
+                "and gone or damaged before it could be read. Raise cache_limit, and let no other run evict "
+                f"from the same `local` directory ({self.streams[0].local})."
+            )
+        return tokens
+
+    def _discard(self, shard: int, damage: DamagedShardError) -> None:
+        """Deletes a damaged shard, unless another process has put a new file in its place."""
+        stream = self.streams[0]
+        if stream.source is None:
+            raise OSError(
+                f"{damage}, and there is no `remote` to fetch it from. See what else is wrong with: "
+                f"tst verify {stream.root}"
+            ) from damage
+        if not hasattr(self, "_cache_filelock"):
+            from filelock import FileLock
+
+            self._cache_filelock = FileLock(self._cache_filelock_path)
+        with self._cache_filelock:
+            if self._shard_states[shard] == _LOCAL and self.maps.is_still(shard, damage.identity):
+                logger.warning("%s: deleted, and fetched again from %s.", damage, stream.source)
+                self._evict_shard(shard)
+
+    def _prepare_thread(self, it: Any) -> None:
+        """Fetches the shards of the next `predownload` samples, ahead of `_each_sample_id`."""
+        fetched: set[int] = set()
+        try:
+            while not it.should_exit() and not self._event.is_set():
+                start = max(it.prepare_index, it.yield_index)
+                if start == it.total:
+                    break
+                stop = min(it.total, it.yield_index + self.predownload + 1)
+                if start >= stop:
+                    time.sleep(_NAP_SECONDS)
+                    continue
+                for sample_id in it.sample_ids[start:stop]:
+                    self._fetch_ahead(sample_id, fetched)
+                it.prepare_index = stop
+        except OSError as error:
+            # Raised where the sample is asked for; until then the rows before it are served.
+            logger.warning("%s", error)
+        finally:
+            # For the ready thread too, which has nothing to do here.
+            it.on_exit()
+            it.on_exit()
+
+    def _fetch_ahead(self, sample_id: int, fetched: set[int]) -> None:
+        if sample_id == -1:
+            return
+        shard, _ = self.spanner[sample_id]
+        if shard not in fetched or (self.cache_limit and self._shard_states[shard] != _LOCAL):
+            fetched.add(shard)
+            self.prepare_shard(shard, False)
+
+    def _ready_thread(self, it: Any) -> None:
+        """Nothing: `get_item` waits for a shard by itself."""
+
+    def _each_sample_id(self, it: Any) -> Iterator[int]:
+        """Yields the ids of an epoch's samples, in order."""
+        while it.yield_index < it.total and not it.should_exit() and not self._event.is_set():
+            sample_id = it.sample_ids[it.yield_index]
+            if sample_id != -1:
+                yield sample_id
+            it.yield_index += 1
+        it.on_exit()
