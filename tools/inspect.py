@@ -114,8 +114,7 @@ def _card_text(dataset: str, card: "DatasetCard") -> str:
         f"dataset    {dataset}  (card {card.sha256[:12]}, format {card.format_version})",
         f"rows       {card.num_rows:,} of {card.seq_len} tokens ({card.dtype}) in {card.num_shards:,} shards",
         f"tokens     {card.num_tokens:,} ({len(card.leftover)} left over after the last row)",
-        f"documents  {card.num_documents:,}; left out: {card.num_rejected:,} rejected, {card.num_short:,} too "
-        "short",
+        f"documents  {card.num_documents:,}; left out: {card.num_rejected:,} bad, {card.num_short:,} short",
         f"tokenizer  {tokenizer.vocab_size:,} ids, {special}",
         f"recipe     {card.recipe_sha256[:12]}: text key {recipe.text_key!r}, compression "
         f"{recipe.compression or 'none'}, shards up to {recipe.size_limit:,} bytes",

@@ -64,7 +64,7 @@ class Search:
         self.is_done = True
 
     def _search(self, record: DocumentRecord, backend: Any) -> Found | None:
-        """Looks for the first occurrence; no token is longer than its bytes, so windows overlap by as many."""
+        """Looks for the first occurrence; every token is a byte or more, so windows overlap by as many."""
         overlap = len(self.text.encode()) + 8
         end = record.first_token + record.num_tokens - 1
         for at in range(record.first_token, max(end, record.first_token + 1), _WINDOW):
