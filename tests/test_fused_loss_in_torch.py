@@ -130,7 +130,10 @@ def test_only_the_gradients_that_are_needed_are_made(wanted):
     both = leaves_of("linear", 12, 23)
     _, *full = value_and_gradients(fast, both)
     leaves = [x.detach().requires_grad_(want) for x, want in zip(both, wanted, strict=True)]
-    loss = 3 * fast(*leaves)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        loss = 3 * fast(*leaves)
+    products = [event.name for event in profile.events() if event.name in ("aten::mm", "aten::addmm_")]
+    assert len(products) == fused_linear.LINEAR_MIN_CHUNKS * (1 + sum(wanted))
     assert loss.requires_grad is any(wanted)
     if any(wanted):
         loss.backward()
