@@ -63,6 +63,8 @@ def curves_svg(arms: list[Arm], axis: Axis) -> str:
                 tops += [point.high for point in shown]
                 bottoms += [point.low for point in shown]
         axes.set(xlabel=axis.label, ylabel="loss (nats a token)", ylim=_limits(bottoms, tops))
+        # Labels such as 0.0012 run into each other on a phone.
+        axes.locator_params(axis="x", nbins=5)
 
     return _svg(draw, axis.name)
 
