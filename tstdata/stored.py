@@ -99,5 +99,15 @@ def _fetch_card(stream: Any, root: Path, rank: int) -> None:
         # Each rank under a name of its own, then renamed: no rank ever sees half a card, and none waits for
         # another.
         os.replace(stream._download_file(CARD_FILE, f"{CARD_FILE}.{rank}"), root / CARD_FILE)
-    except FileNotFoundError:
+    except Exception as error:
+        if not _is_missing(error):
+            raise
         logger.info("%s has no %s: going on without a card.", stream.remote, CARD_FILE)
+
+
+def _is_missing(error: Exception) -> bool:
+    """Returns whether a downloader's error says that there is no such file: each SDK has its own way."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return response.get("Error", {}).get("Code") in ("404", "NoSuchKey")
+    return isinstance(error, FileNotFoundError) or getattr(error, "code", None) == 404
