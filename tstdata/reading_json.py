@@ -16,13 +16,17 @@ def read_lines(
     """Yields the documents of a jsonl file; a place is a line, from 1. A blank line holds no document."""
     number, offset = (1, 0) if span is None else (span.first_place, span.start)
     for line in _lines(source, on_bytes, span):
+        found: Document | Reject | None = None
         if line and not line.isspace():
             try:
-                yield Document(number, text_of(_parse(line, "line"), source.text_key))
+                found = Document(number, text_of(_parse(line, "line"), source.text_key))
             except ValueError as error:
-                yield Reject(number, str(error), offset)
+                found = Reject(number, str(error), offset)
         number += 1
         offset += len(line) + 1
+        line = b""  # A very long one is not kept beside its text.
+        if found is not None:
+            yield found
 
 
 def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator[bytes]:
@@ -37,13 +41,17 @@ def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator
         if not others:
             continue
         lines = [b"".join(rest), *others[:-1]]
-        rest = [others[-1]]  # Now, so that the pieces of a very long line are not kept beside it.
-        for line in lines:
-            yield line
+        lines.reverse()
+        rest = [others[-1]]
+        del first, others, chunk  # Neither a very long line nor what it was joined from is kept here.
+        while lines:
             if left is not None:
-                left -= len(line) + 1
                 if left <= 0:
                     return
+                left -= len(lines[-1]) + 1
+            yield lines.pop()
+        if left is not None and left <= 0:
+            return
     if last := b"".join(rest):
         yield last
 
