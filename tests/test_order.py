@@ -29,12 +29,12 @@ def small_windows():
 
 
 @st.composite
-def runs(draw):
+def runs(draw, batch_sizes=st.integers(1, 8)):
     """A plan that is possible, with all that the order depends on: P = 0, some or all, over epochs."""
     sizes, joined = draw(SIZES), draw(st.sampled_from([1, 1, 2, 3]))
     rows = [n // joined for n in sizes]
     assume(sum(rows))
-    bag_size, batch_size = draw(st.integers(1, 6)), draw(st.integers(1, 8))
+    bag_size, batch_size = draw(st.integers(1, 6)), draw(batch_sizes)
     bags = sum(n // bag_size for n in rows)
     batches = draw(st.integers(0, 2 * (bags // batch_size) + 2)) if bags >= batch_size else 0
     drop_last = draw(st.booleans()) and sum(rows) >= batch_size
@@ -161,6 +161,24 @@ def test_every_layout_serves_the_same_rows_in_each_global_batch(run, epoch, done
             assert sorted(i for part in parts for i in part) == sorted(batch[batch >= 0].tolist())
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
         assert all(len(rank) <= len(batches) for rank in by_rank)
+
+
+@settings(max_examples=60, deadline=None)
+@given(run=runs(batch_sizes=st.just(8)), epoch=st.integers(0, 3), data=st.data())
+def test_a_run_that_changes_its_layout_at_boundaries_reads_what_it_would_have_read_on_one(run, epoch, data):
+    order, whole = epoch_order(run, epoch), order_of(run, epoch)
+    read, done = [], 0
+    # The batch of a rank is 1, 1, then 2: doubled with half the ranks.
+    for num_nodes, num_ranks in ((1, 8), (2, 4), (1, 4)):
+        last = (num_nodes, num_ranks) == (1, 4)
+        until = len(whole) if last else data.draw(st.integers(done, len(whole)))
+        workers = data.draw(st.integers(1, 3))
+        shared = shared_out(order, done, num_nodes, num_ranks, workers)
+        by_rank = [as_dataloader(of_rank) for node in shared for of_rank in node]
+        for number in range(until - done):
+            read.append(sorted(i for rank in by_rank if number < len(rank) for i in rank[number]))
+        done = until
+    assert read == [sorted(batch[batch >= 0].tolist()) for batch in whole]
 
 
 def as_dataloader(workers):
