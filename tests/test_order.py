@@ -16,6 +16,7 @@ from tstdata.worker_ids import Seat, WorkerIds
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=7)
 ALGOS = st.sampled_from([None, *SHUFFLE_ALGOS])
+BATCH_SIZES = st.integers(1, 8)
 NODES = st.sampled_from([1, 2, 3, 8, 64])
 
 
@@ -29,7 +30,7 @@ def small_windows():
 
 
 @st.composite
-def runs(draw, batch_sizes=st.integers(1, 8)):
+def runs(draw, batch_sizes=BATCH_SIZES):
     """A plan that is possible, with all that the order depends on: P = 0, some or all, over epochs."""
     sizes, joined = draw(SIZES), draw(st.sampled_from([1, 1, 2, 3]))
     rows = [n // joined for n in sizes]
