@@ -185,6 +185,20 @@ def test_a_tokenizer_unlike_the_cards_is_refused(small_dataset, tokenizer_dir, b
         build(dataset=data, tokenizer=tokenizer)
 
 
+def test_sequence_ids_count_the_documents_that_ended_in_the_row_before(small_dataset, build):
+    data = {"remote": str(small_dataset), "superposition_batches": 2}
+    loader = build(dataset=data, sequence_ids=True).dataloader
+    end = loader.dataset.card.tokenizer.eos_id
+    most = 0
+    for batch in loader:
+        for ids, sequence in zip(batch["input_ids"].tolist(), batch["sequence_id"].tolist(), strict=True):
+            assert sequence == [ids[:at].count(end) for at in range(len(ids))]
+            most = max(most, *sequence)
+    assert most > 0
+    with pytest.raises(ValueError, match="has no card, which tells the end-of-text id"):
+        build(sequence_ids=True)
+
+
 def test_an_epoch_cut_to_the_length_of_an_earlier_one_is_warned_of(build, caplog):
     loader = build().dataloader
     with caplog.at_level(logging.WARNING, logger="tstdata"):

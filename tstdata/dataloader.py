@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,13 +32,19 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
 
     dataset: StreamingBagDataset
 
-    def __init__(self, dataset: StreamingBagDataset, **kwargs: Any) -> None:
+    def __init__(self, dataset: StreamingBagDataset, sequence_ids: bool = False, **kwargs: Any) -> None:
+        if sequence_ids and dataset.card is None:
+            raise ValueError(
+                f"{dataset.stored.where} has no card, which tells the end-of-text id: leave sequence_ids "
+                "out, or prepare the data with: tst prepare"
+            )
+        end_id = dataset.card.tokenizer.eos_id if sequence_ids and dataset.card else None
         # The dataset has left the last rows out already, if they were to be: drop_last only says so.
         super().__init__(
             dataset,
             batch_size=dataset.batch_size,
             drop_last=dataset.plan.drop_last,
-            collate_fn=collate_rows,
+            collate_fn=partial(collate_rows, end_id=end_id),
             **kwargs,
         )
         self._rows_yielded = 0
@@ -95,6 +102,7 @@ def build_bag_dataloader(
     tokenizer: Any = None,
     num_workers: int = 0,
     drop_last: bool = True,
+    sequence_ids: bool = False,
     **dataloader_kwargs: Any,
 ) -> "DataSpec":
     """Builds the loader of a run; LLM Foundry calls it with the same arguments, by name `bag_shards`.
@@ -110,7 +118,9 @@ def build_bag_dataloader(
             compared.
         num_workers: Processes that read ahead; the order does not depend on it.
         drop_last: Whether rows that fill no global batch at an epoch's end are left out. Else they are one
-            short batch, its rows spread evenly over the ranks.
+            short batch, its rows spread evenly over the ranks; refused if it has fewer rows than there are.
+        sequence_ids: Whether batches also have `sequence_id`, shaped as `input_ids`: how many documents end
+            in its row before a token, for models that mask attention across documents.
         **dataloader_kwargs: The torch DataLoader's other arguments: pin_memory, prefetch_factor,
             persistent_workers ...
 
@@ -135,14 +145,22 @@ def build_bag_dataloader(
     rows = StreamingBagDataset(**{**dataset, **arguments})
     if tokenizer is not None:
         rows.stored.check_model(None, tokenizer)
-    loader = BagDataLoader(rows, num_workers=num_workers, **dataloader_kwargs)
+    loader = BagDataLoader(rows, sequence_ids, num_workers=num_workers, **dataloader_kwargs)
     return DataSpec(loader, get_num_samples_in_batch=count_rows, get_num_tokens_in_batch=count_tokens)
 
 
-def collate_rows(rows: Sequence[Mapping[str, npt.NDArray[np.int64]]]) -> Batch:
-    """Stacks rows of one length to `input_ids` `[B, T]`, with `labels`, an unshifted copy."""
+def collate_rows(rows: Sequence[Mapping[str, npt.NDArray[np.int64]]], end_id: int | None = None) -> Batch:
+    """Stacks rows of one length to `input_ids` `[B, T]`, with `labels`, an unshifted copy.
+
+    With `end_id`, the id that ends a document, also `sequence_id`: it is 0 in the row's first document, whose
+    end belongs to it, and counts up.
+    """
     input_ids = torch.from_numpy(np.stack([row["input_ids"] for row in rows]))
-    return {"input_ids": input_ids, "labels": input_ids.clone()}
+    batch = {"input_ids": input_ids, "labels": input_ids.clone()}
+    if end_id is not None:
+        ends = input_ids == end_id
+        batch["sequence_id"] = ends.cumsum(1) - ends.long()
+    return batch
 
 
 def count_rows(batch: Batch) -> int:
