@@ -69,7 +69,6 @@ class SuperposedModel:
                 "forward calls with the ids."
             )
         if self._fused_loss is not None:
-            # Among the outputs, so that DDP and FSDP see the tensor that backward starts from.
             outputs["loss"], self._fused_loss = self._fused_loss, None
         return outputs
 
@@ -83,7 +82,9 @@ class SuperposedModel:
         if targets is None:
             return self._native_loss(outputs, batch)
         if self.fuses:
-            main = outputs["loss"]
+            # The empty logits add 0, and take backward through the outputs; without that FSDP2 reduces no
+            # gradient.
+            main = outputs["loss"] + self._adapter.logits(outputs).sum()
         else:
             main = self._objective.from_logits(self._checked_logits(outputs, targets), targets)
         auxiliary = {
@@ -126,7 +127,8 @@ class SuperposedModel:
             scaled = hidden if scale == 1 else hidden * scale
             weight: Any = module.weight
             self._fused_loss = self._objective.from_hidden(scaled, weight, self._targets, softcap)
-            # In the place of the logits, so that whatever the model does with those has nothing to do.
-            return hidden.new_zeros(*hidden.shape[:-1], 0)
+            # In the place of the logits, so that whatever the model does with those has nothing to do. Of
+            # hidden, and not new: backward must pass through the output of every module that FSDP wraps.
+            return hidden[..., :0].clone()
 
         module.forward = forward
