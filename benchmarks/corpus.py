@@ -1,4 +1,4 @@
-"""The benchmark corpus: prose and code, half each by bytes, out of Debian's documentation and source packages.
+"""The benchmark corpus: prose and code, half each by bytes, out of Debian's packages.
 
   python benchmarks/corpus.py --megabytes 300 --work /tmp/tst-benchmark
 
@@ -65,7 +65,8 @@ def repeat_corpus(jsonl: Path, times: int) -> Path:
         schema = pa.schema([("text", pa.string()), ("n", pa.int64())])
         with open(aside, "wb") as out, pq.ParquetWriter(large.with_suffix(".parquet"), schema) as writer:
             for number in range(times):
-                texts = [f"{number} {orjson.loads(line)['text']}" for line in open(jsonl, "rb")]
+                lines = jsonl.read_bytes().splitlines()
+                texts = [f"{number} {orjson.loads(line)['text']}" for line in lines]
                 out.writelines(orjson.dumps({"text": text, "n": n}) + b"\n" for n, text in enumerate(texts))
                 table = pa.table({"text": texts, "n": range(len(texts))}, schema)
                 writer.write_table(table, row_group_size=_ROWS_A_GROUP)

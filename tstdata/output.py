@@ -126,7 +126,7 @@ def sweep(out: Path) -> None:
     """Removes what interrupted writes left aside."""
     for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
         for path in folder.glob("*.tmp"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # A worker of a killed run may just be ending.
 
 
 def abandon(out: Path, work: Path, keep_finished_tasks: bool) -> None:

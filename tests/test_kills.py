@@ -1,0 +1,20 @@
+"""Kill -9 at random moments, of parents and workers: the dataset that comes out is the same byte by byte."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import kills
+
+
+@pytest.mark.parametrize("number", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_do_not_change_a_byte(tmp_path, number):
+    table = kills.kill_often(tmp_path, number, random.Random(number))
+    print(table.text())
+    assert len(table.kills) == number
+    assert table.equal
+    assert all(table.equal)
+    assert any(kill.kept_tasks for kill in table.kills)
