@@ -1,9 +1,10 @@
 """Every code block of README, docs and the method card is run, page by page, in a fresh directory.
 
-A page is a story: its blocks run in order and share one directory. ```bash blocks run with the environment's
-own commands first on the path, ```python blocks run as scripts, and a ```yaml block is the file named in its
-first line (`# run.yaml`). What is only shown (output, file trees) is marked ```text. Pages in docs/foundry/ are executed by
-`make test-foundry`, in LLM Foundry's environment; here only their fences and links are looked at.
+A page is a story: its blocks run in order and share one directory. ```bash blocks run with the
+environment's own commands first on the path, ```python blocks run as scripts, and a ```yaml block is the
+file named in its first line (`# run.yaml`). What is only shown (output, file trees) is marked ```text.
+Pages in docs/foundry/ are executed by `make test-foundry`, in LLM Foundry's environment; here only their
+fences and links are looked at.
 """
 
 import os
