@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from streaming import StreamingDataset
+from streaming import Stream, StreamingDataset
 from streaming.base.constant import RESUME
 from streaming.base.distributed import barrier
 from streaming.base.hashing import get_hash
 from streaming.base.shared import SharedMemory, _get_path
+from streaming.base.stream import streams_registry
 from streaming.base.world import World
 
 from .arguments import check_arguments
@@ -29,10 +30,15 @@ from .shard_fetching import FetchedShards
 from .shard_maps import ShardMaps
 from .sharing import one_start_at_a_time, read_shared, release
 from .stored import read_stored
-from .verified_stream import STREAM_NAME
+from .verified_stream import VerifiedFetching
 from .worker_ids import Seat, WorkerIds
 
 logger = logging.getLogger(__name__)
+
+
+@streams_registry.register("tstdata_verified")
+class VerifiedStream(VerifiedFetching, Stream):
+    """How shards are fetched."""
 
 
 class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
@@ -105,7 +111,7 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
                 shuffle_seed=shuffle_seed,
                 shuffle_algo=shuffle_algo,
                 validate_hash=None if validate_hash == "auto" else validate_hash,
-                **{**streaming_kwargs, "stream_name": STREAM_NAME},
+                **{**streaming_kwargs, "stream_name": "tstdata_verified"},
             )
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches

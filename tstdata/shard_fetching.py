@@ -64,6 +64,8 @@ class FetchedShards(_Base):
         try:
             super().prepare_shard(shard_id, blocking)
         except Exception as error:
+            if self._shard_states[shard_id] == _FAILED:  # Another thread or process has failed just now.
+                raise OSError(self._refusals.get(shard_id) or self._refused_elsewhere(shard_id)) from error
             self._refusals[shard_id] = str(error)
             self._shard_states[shard_id] = _FAILED
             if self._cache_filelock.is_locked:
