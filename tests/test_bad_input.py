@@ -77,18 +77,18 @@ def test_parquet_texts_of_every_string_type_are_read(tmp_path, kind):
 def test_a_tokenizer_that_changes_during_the_run_is_refused(tmp_path, tokenizer_dir, monkeypatch):
     import shutil
 
-    from tstdata import preparation
+    from tstdata import making
 
     tokenizer = tmp_path / "tokenizer"
     shutil.copytree(tokenizer_dir, tokenizer)
     (tmp_path / "a.jsonl").write_bytes(GOOD)
-    begin = preparation.begin
+    begin = making.begin
 
     def change_then_begin(*arguments):
         (tokenizer / "tokenizer_config.json").write_bytes(b'{"eos_token": "<|endoftext|>"}')
         return begin(*arguments)
 
-    monkeypatch.setattr(preparation, "begin", change_then_begin)
+    monkeypatch.setattr(making, "begin", change_then_begin)
     with pytest.raises(ValueError, match="changed while it was in use"):
         tstdata.prepare(tmp_path / "a.jsonl", tmp_path / "out", tokenizer, 2)
     assert not (tmp_path / "out" / "dataset.json").exists()

@@ -220,7 +220,7 @@ def test_a_changed_recipe_tokenizer_or_source_is_refused_by_name(begun, monkeypa
 
 def test_unfinished_work_of_other_package_versions_is_refused(begun, monkeypatch):
     interrupt(begun, monkeypatch, "write_documents")
-    monkeypatch.setattr("tstdata.preparation.package_versions", lambda: {"tokenizers": "0.0"})
+    monkeypatch.setattr("tstdata.making.package_versions", lambda: {"tokenizers": "0.0"})
     with pytest.raises(ValueError, match=r"package versions tokenizers was '.*', now '0\.0'"):
         begun()
 

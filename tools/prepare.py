@@ -31,9 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="file, directory or glob; read in the order given")
     add("--out", required=True, help="directory to make, or a prefix in a store (s3://...)")
-    add(
-        "--tokenizer", required=True, metavar="TOK", help="Hugging Face tokenizer directory or tokenizer.json"
-    )
+    add("--tokenizer", metavar="TOK", help="Hugging Face tokenizer directory or tokenizer.json")
     add("--seq-len", required=True, type=int, metavar="L", help="tokens in a row")
     add("--text-key", default="text", metavar="KEY", help="the text's key or column (default: text)")
     add("--format", metavar="FORMAT", help="of all files: jsonl, json, parquet, arrow, csv, tsv or text")
@@ -54,6 +52,14 @@ def build_parser() -> argparse.ArgumentParser:
         default="fail",
         help="bad input: stop (default), or leave it out and list it in OUT/rejects.jsonl",
     )
+    add(
+        "--adopt",
+        choices=("mds", "megatron", "flat"),
+        help="the sources are token ids already: LLM Foundry's MDS, Megatron's .bin/.idx, or flat .npy/.bin",
+    )
+    add("--dtype", metavar="TYPE", help="of adopted ids, where the files do not tell it: uint16, int32, ...")
+    add("--eos-id", type=int, metavar="ID", help="end-of-text of adopted ids, without --tokenizer")
+    add("--vocab-size", type=int, metavar="N", help="of adopted ids, without --tokenizer")
     add("--append", action="store_true", help="add the sources to the finished dataset OUT, as new shards")
     add("--compression", metavar="zstd[:LEVEL]", help="compress the shards")
     add("--size-limit", type=int, metavar="BYTES", help="largest shard before compression (default: 64 MiB)")
@@ -106,6 +112,10 @@ def main(argv: list[str] | None = None) -> int:
         holdout=args.holdout,
         on_error=args.on_error,
         append=args.append,
+        adopt=args.adopt,
+        adopt_dtype=args.dtype,
+        eos_id=args.eos_id,
+        vocab_size=args.vocab_size,
         compression=args.compression,
         size_limit=DEFAULT_SIZE_LIMIT if args.size_limit is None else args.size_limit,
         max_whole=DEFAULT_MAX_WHOLE if args.max_whole is None else args.max_whole,

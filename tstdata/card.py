@@ -25,7 +25,8 @@ class _Record(BaseModel):
 class Recipe(_Record):
     """What was asked for: with the sources and the tokenizer, all that the shards' bytes depend on.
 
-    `holdout` is the share of documents that go to `val`, and `part` which of the two this dataset is.
+    `holdout` is the share of documents that go to `val`, and `part` which of the two this dataset is. `adopt`
+    is the format of data that others tokenised, and `adopt_dtype` what was stated of its type.
     """
 
     seq_len: int
@@ -37,6 +38,8 @@ class Recipe(_Record):
     limit: int | None
     holdout: float | None
     part: str | None
+    adopt: str | None
+    adopt_dtype: str | None
     eos_token: str
     bos_token: str | None
     compression: str | None

@@ -14,6 +14,8 @@ from tokenizers import Tokenizer
 from .splitting import splits_first
 
 Ids = npt.NDArray[np.uint32]
+# The name of the encoder of data that are ids already.
+ADOPTED = "adopted"
 Lengths = npt.NDArray[np.int64]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from .encoder import Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
+from .encoder import ADOPTED, Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
 from .torture import torture_texts
 
 ENCODERS = ("auto", "reference", "fast")
@@ -62,8 +62,8 @@ def kept_encoders(wish: str) -> list[str]:
     """
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         if wish != "reference":
-            return [reference_name(), fast_name()]
-    return [reference_name()]
+            return [ADOPTED, reference_name(), fast_name()]
+    return [ADOPTED, reference_name()]
 
 
 def choose_encoder(backend: Tokenizer, wish: str, sample: Sequence[str]) -> tuple[Encoder, str | None]:

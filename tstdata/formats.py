@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .reading import Document, OnBytes, Reject
+from .reading_ids import read_flat, read_mds, read_megatron
 from .reading_json import read_array, read_lines
 from .reading_tables import read_arrow, read_csv, read_parquet
 from .reading_text import read_text
@@ -40,7 +41,12 @@ FORMATS = {
     "csv": Format((".csv",), read_csv, "line"),
     "tsv": Format((".tsv",), read_csv, "line"),
     "text": Format((*_PROSE.split(), *_CODE.split()), read_text, "byte", has_keys=False),
+    # Tokenised data, which no extension tells: see `adoption`.
+    "mds": Format((), read_mds, "token", has_keys=False, compressible=False),
+    "megatron": Format((), read_megatron, "document", has_keys=False, compressible=False),
+    "flat": Format((), read_flat, "token", has_keys=False, compressible=False),
 }
+TEXT_FORMATS = [name for name, format_ in FORMATS.items() if format_.extensions]
 FORMAT_OF_EXTENSION = {
     extension: name for name, format_ in FORMATS.items() for extension in format_.extensions
 }

@@ -9,7 +9,7 @@ from .dataset_files import DatasetFiles, DatasetPath
 from .merging import TOKENIZER_DIR
 from .shard_reading import locate_row, read_rows, rows_of_shard
 from .shards import shard_names
-from .tokenizer import LoadedTokenizer, load_tokenizer
+from .tokenizer import IdsOnly, LoadedTokenizer, load_tokenizer
 from .trace import TracedDocument, trace
 
 
@@ -73,6 +73,8 @@ def inspect_row(dataset: DatasetPath, row: int, bag_size: int = 1) -> InspectedR
 
 def stored_tokenizer(files: DatasetFiles, card: DatasetCard) -> LoadedTokenizer:
     """Loads the tokenizer that lies beside the shards."""
+    if not card.tokenizer.files:
+        return LoadedTokenizer(IdsOnly(), {}, card.tokenizer)
     if not files.is_remote:
         return load_tokenizer(files.path(TOKENIZER_DIR), card.tokenizer.eos_token)
     with tempfile.TemporaryDirectory() as folder:

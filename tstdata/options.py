@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .adoption import check_adoption
 from .fast_encoder import ENCODERS
 from .long_documents import DEFAULT_MAX_WHOLE
 from .selection import Selection
@@ -24,6 +25,8 @@ class PrepareOptions:
     limit: int | None = None
     holdout: float | None = None
     part: str | None = None
+    adopt: str | None = None
+    adopt_dtype: str | None = None
     on_error: str = "fail"
     compression: str | None = None
     size_limit: int = DEFAULT_SIZE_LIMIT
@@ -44,6 +47,12 @@ class PrepareOptions:
             ValueError: Naming the option.
         """
         self.selection.check()
+        if self.adopt is not None:
+            check_adoption(self.adopt, self.adopt_dtype)
+            without = {"bos": self.bos, "min_chars": self.min_chars, "split": self.split}
+            for name, value in {**without, "source_format": self.source_format}.items():
+                if value:
+                    raise ValueError(f"{name} is {value!r}, but adopted data are ids already: leave it out.")
         if self.workers < 1:
             raise ValueError(f"workers is {self.workers}; give --workers 1 or more.")
         if self.encoder not in ENCODERS:

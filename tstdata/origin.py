@@ -8,11 +8,14 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .adopting import AdoptedIds
+from .adoption import Adoption
 from .card import DatasetCard
 from .dataset_files import DatasetFiles
 from .documents import Reject, explain, read_documents
-from .encoder import Encoder
+from .encoder import Encoder, HuggingFaceEncoder
 from .file_systems import status_of
+from .inspection import stored_tokenizer
 from .merging import DOCUMENTS_DIR
 from .packing import pack
 from .source_file import SourceFile
@@ -70,6 +73,13 @@ def record_batches(files: DatasetFiles, card: DatasetCard) -> Iterator[Any]:
     for name in sorted(name for name in card.files if name.startswith(DOCUMENTS_DIR)):
         with files.open(name) as opened:
             yield from pq.ParquetFile(opened).iter_batches(1 << 16, columns=_COLUMNS)
+
+
+def stored_encoder(files: DatasetFiles, card: DatasetCard) -> Encoder:
+    """Returns the reference encoder of a dataset, or what stands in for it in an adopted one."""
+    if card.recipe.adopt is not None:
+        return AdoptedIds()
+    return HuggingFaceEncoder(stored_tokenizer(files, card).backend)
 
 
 def encode_again(
@@ -141,4 +151,9 @@ def stored_source(card: DatasetCard, number: int) -> SourceFile:
         raise OriginError(f"{stored.path} can't be read: {error}.") from None
     if status.size != stored.size:
         raise OriginError(f"{stored.path} has {status.size} bytes now, and had {stored.size}: it changed.")
+    if recipe.adopt is not None:
+        adoption = Adoption(
+            recipe.adopt, card.tokenizer.eos_id, card.tokenizer.vocab_size, recipe.adopt_dtype
+        )
+        return SourceFile(stored.path, stored.format, None, status.size, status.modified, adoption=adoption)
     return source_file(stored.path, status, Reading(stored.format, stored.text_key or "", recipe.split))

@@ -11,10 +11,9 @@ import numpy as np
 
 from .card import DatasetCard
 from .dataset_files import DatasetFiles
-from .encoder import Encoder, HuggingFaceEncoder
-from .inspection import stored_tokenizer
+from .encoder import Encoder
 from .merging import DOCUMENTS_DIR, TOKENIZER_DIR
-from .origin import encode_again, records_between
+from .origin import encode_again, records_between, stored_encoder
 from .progress import Progress
 from .shard_reading import Rows, first_row_of_shard, layout_of, read_index, read_rows, rows_of_shard
 from .shards import INDEX_FILE, index_bytes, write_shard
@@ -39,7 +38,7 @@ def repair(
             f"{files.path(others[0])} can't be made again from the sources. {_remedy(others[0])}"
         )
     entries = None if INDEX_FILE in names else read_index(files)
-    encoder = HuggingFaceEncoder(stored_tokenizer(files, card).backend) if shards else None
+    encoder = stored_encoder(files, card) if shards else None
     with (
         Progress("repairing", sum(rows_of_shard(n, card) for n in shards.values()), progress) as bar,
         tempfile.TemporaryDirectory() as scratch,

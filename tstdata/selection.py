@@ -1,6 +1,7 @@
 """Selection: which documents of a corpus a dataset holds. It depends on each document's text alone."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import xxhash
 
@@ -36,9 +37,10 @@ class Selection:
         """Tells whether a text has the characters asked for."""
         return len(text) >= self.min_chars
 
-    def is_of_part(self, text: str) -> bool:
-        """Tells whether a text falls to this dataset's part."""
+    def is_of_part(self, text: Any) -> bool:
+        """Tells whether a text, or an adopted document's array of ids, falls to this dataset's part."""
         if self.holdout is None:
             return True
-        is_val = xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass")) < self.holdout * 2.0**64
+        data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text.tobytes()
+        is_val = xxhash.xxh64_intdigest(data) < self.holdout * 2.0**64
         return (VAL if is_val else TRAIN) == self.part

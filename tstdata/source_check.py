@@ -6,10 +6,8 @@ import numpy as np
 
 from .card import DatasetCard
 from .dataset_files import DatasetFiles
-from .encoder import HuggingFaceEncoder
 from .formats import place_name
-from .inspection import stored_tokenizer
-from .origin import OriginError, encode_again, sampled_records
+from .origin import OriginError, encode_again, sampled_records, stored_encoder
 from .progress import Progress
 from .shard_reading import read_tokens
 
@@ -22,7 +20,7 @@ def check_sources(
 ) -> Iterator[tuple[str, str]]:
     """Yields (source, what is wrong) for each of `number` sampled documents that is not as it was."""
     records = sampled_records(files, card, number, _SEED)
-    encoder = HuggingFaceEncoder(stored_tokenizer(files, card).backend)
+    encoder = stored_encoder(files, card)
     with Progress("encoding again", len(records), progress) as bar:
         for source in dict.fromkeys(record.source for record in records):
             wanted = [record for record in records if record.source == source]

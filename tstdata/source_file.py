@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
+from .adoption import Adoption
 from .file_systems import is_uri, open_file, status_of
 
 _REMOTE_BYTES = 8 << 20
@@ -26,7 +27,8 @@ class SourceFile:
     """One file of the corpus: `path` as the user's source names it, a local path or a URI.
 
     `compression` is one of `decompression.COMPRESSIONS` or None; `size` in bytes, `modified` in nanoseconds:
-    see `check_unchanged`. `text_key` names the text in formats that have keys; `split` cuts text files.
+    see `check_unchanged`. `text_key` names the text in formats that have keys; `split` cuts text files;
+    `adoption` is what is stated of tokenised data.
     """
 
     path: str
@@ -36,6 +38,7 @@ class SourceFile:
     modified: int
     text_key: str = "text"
     split: str | None = None
+    adoption: Adoption | None = None
 
     def open(self) -> BinaryIO:
         """Opens the file for reading bytes at any position.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .decompression import COMPRESSIONS
 from .file_systems import FileStatus, is_uri, join, list_tree, status_of
-from .formats import FORMAT_OF_EXTENSION, FORMATS
+from .formats import FORMAT_OF_EXTENSION, FORMATS, TEXT_FORMATS
 from .saved_datasets import saved_files
 from .source_file import SourceFile
 
@@ -45,8 +45,8 @@ def find_sources(
     given = [sources] if isinstance(sources, str | os.PathLike) else sources
     if not given:
         raise ValueError("no sources were given: name files, directories or globs.")
-    if source_format is not None and source_format not in FORMATS:
-        raise ValueError(f"format is {source_format!r}; it can be one of {', '.join(FORMATS)}.")
+    if source_format is not None and source_format not in TEXT_FORMATS:
+        raise ValueError(f"format is {source_format!r}; it can be one of {', '.join(TEXT_FORMATS)}.")
     files: list[SourceFile] = []
     for source in given:
         path, key = _split_key(os.fspath(source))
@@ -174,11 +174,11 @@ def source_file(path: str, status: FileStatus, reading: Reading) -> SourceFile:
         extension = os.path.splitext(stem)[1]
     found = reading.source_format or FORMAT_OF_EXTENSION.get(extension.lower())
     if found is None:
-        known = "; ".join(f"{name} {' '.join(format_.extensions)}" for name, format_ in FORMATS.items())
+        known = "; ".join(f"{name} {' '.join(FORMATS[name].extensions)}" for name in TEXT_FORMATS)
         raise ValueError(
             f"{path}: its extension {extension!r} does not tell its format. Known: {known}. Name just the "
             "files you want with a glob such as 'DIR/**/*.py', or say what all of them are with "
-            f"--format {'|'.join(FORMATS)}."
+            f"--format {'|'.join(TEXT_FORMATS)}."
         )
     if not FORMATS[found].compressible and compression is not None:
         raise ValueError(

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .documents import Document, Reject, explain, read_documents
-from .encoder import Encoder, Ids, Lengths
+from .encoder import ADOPTED, Encoder, Ids, Lengths
 from .fingerprints import hash_blocks
 from .long_documents import LongDocumentError, encode_long, is_long
 from .packing import PackedBatch, documents_with, pack, without_documents
 from .pieces import Piece, count_lines_before, cut_file, find_span
+from .preloading import preload
 from .segments import DOCUMENT, LeftOut, Segment, SegmentPiece, segment_stem, write_segment
 from .selection import Selection
 from .source_file import SourceFile
@@ -100,11 +101,12 @@ def run_task(
 
     def batches() -> Iterator[tuple[npt.NDArray[np.void], PackedBatch]]:
         for one in task.pieces:
+            file = preload(one.file, one.piece)
             # Before the text is read, which then finds the bytes in memory.
-            blocks = hash_blocks(one.file, one.piece)
-            span, num_lines = find_span(one.file, one.piece)
+            blocks = hash_blocks(file, one.piece)
+            span, num_lines = find_span(file, one.piece)
             rejects = _Rejects(one, job.on_error)
-            documents = read_documents(one.file, lambda num_bytes: on_progress(num_bytes, 0), span)
+            documents = read_documents(file, lambda num_bytes: on_progress(num_bytes, 0), span)
             for batch in _in_batches(_selected(documents, job, rejects, left_out)):
                 good, packed = _encode(batch, one, job, encoder, rejects)
                 on_progress(0, len(packed.tokens))
@@ -225,7 +227,7 @@ def _encode(
 
 
 def _ids_of(texts: list[str], job: EncodeJob, encoder: Encoder) -> tuple[Ids, Lengths]:
-    if not is_long(texts[0]):
+    if encoder.name == ADOPTED or not is_long(texts[0]):
         return encoder.encode_batch(texts)
     ids = encode_long(texts[0], encoder, job.most_whole)
     return ids, np.array([len(ids)], np.int64)

@@ -1,0 +1,133 @@
+"""Making: one dataset of a call of `prepare`, or two with a holdout; in a directory, or for a store."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .building import Building, unfinished_dir
+from .card import DatasetCard, Recipe
+from .dataset_files import DatasetFiles
+from .engine import EncoderSpec, Engine
+from .estimate import Estimate, estimate
+from .file_systems import is_uri
+from .lock import hold
+from .options import PrepareOptions
+from .output import begin, begin_append, check_output
+from .remote_output import RemoteOutput
+from .request import KeptSource, Request, package_versions
+from .shard_reading import read_index
+from .shards import HASHES, ShardLayout
+from .source_file import SourceFile
+from .tasks import Task
+from .tokenizer import LoadedTokenizer
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What a preparation did, or with `dry_run` would do: then `card` is None, and `estimate` is not.
+
+    `stored_bytes` are those of the shards as they are kept; `val` is the report of the held-out part.
+    """
+
+    out: str
+    files: tuple[SourceFile, ...]
+    num_tasks: int
+    dtype: str
+    eos_token: str
+    eos_id: int
+    card: DatasetCard | None = None
+    estimate: Estimate | None = None
+    already_done: bool = False
+    stored_bytes: int = 0
+    val: "PrepareReport | None" = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the source files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass
+class Making:
+    """What the datasets of one call have in common: one, or the two of a holdout."""
+
+    files: tuple[SourceFile, ...]
+    tasks: Sequence[Task]
+    spec: EncoderSpec
+    loaded: LoadedTokenizer
+    engine: Engine
+    append: bool
+    dry_run: bool
+    work_dir: Path | None
+
+    def make(self, out: str, options: PrepareOptions) -> PrepareReport:
+        """Makes one dataset."""
+        layout = ShardLayout(options.seq_len, self.loaded.dtype, options.compression, options.size_limit)
+        layout.check()
+        identity = self.loaded.identity
+        report = PrepareReport(
+            out, self.files, len(self.tasks), layout.dtype, identity.eos_token, identity.eos_id
+        )
+        if not is_uri(out):
+            check_output(Path(out))
+        if self.dry_run:
+            encoder, _ = self.spec.choose(self.loaded)
+            return dataclasses.replace(report, estimate=estimate(self.files, encoder, layout, options))
+        request = self._request(options)
+        remote = RemoteOutput(out, self.work_dir) if is_uri(out) else None
+        if remote is not None:
+            remote.begin(request)
+        local = remote.local if remote else Path(out)
+        already_done = self._build(local, request, layout, options)
+        card, entries = DatasetCard.load(local), read_index(DatasetFiles(local))
+        if remote is not None:
+            remote.finish(request, options.progress)
+        if card.num_rejected and options.on_error == "fail":
+            raise ValueError(
+                f"{out} is finished and left out {card.num_rejected} documents (see its rejects.jsonl). "
+                "Accept that with --on-error skip, or give another --out."
+            )
+        stored = sum((entry["zip_data"] or entry["raw_data"])["bytes"] for entry in entries)
+        return dataclasses.replace(report, card=card, already_done=already_done, stored_bytes=stored)
+
+    def _build(self, out: Path, request: Request, layout: ShardLayout, options: PrepareOptions) -> bool:
+        """Makes one dataset in a directory; returns whether it was there already."""
+        base = DatasetCard.load(out) if self.append else None
+        work = unfinished_dir(out, base)
+        with hold(work):
+            start = begin_append if self.append else begin
+            already_done = start(out, request, self.files, self.tasks, options)
+            if not already_done:
+                building = Building(out, request, self.files, self.tasks, self.loaded, layout, options, base)
+                building.run(self.engine)
+            shutil.rmtree(work, ignore_errors=True)
+        return already_done
+
+    def _request(self, options: PrepareOptions) -> Request:
+        identity = self.loaded.identity
+        recipe = Recipe(
+            seq_len=options.seq_len,
+            text_key=options.text_key,
+            source_format=options.source_format,
+            split=options.split,
+            min_chars=options.min_chars,
+            max_whole=options.max_whole,
+            limit=options.limit,
+            holdout=options.holdout,
+            part=options.part,
+            adopt=options.adopt,
+            adopt_dtype=options.adopt_dtype,
+            eos_token=identity.eos_token,
+            bos_token=identity.bos_token,
+            compression=options.compression,
+            hashes=HASHES,
+            size_limit=options.size_limit,
+        )
+        return Request(
+            recipe=recipe,
+            tokenizer=identity,
+            sources=tuple(map(KeptSource.of, self.files)),
+            versions=package_versions(),
+        )
