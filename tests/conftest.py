@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,16 @@ SMALL_SEQ_LEN = 32
 def stdlib_files(num_files: int, package: str = ".") -> list[Path]:
     """Source files of the Python installation: real text that is on every machine."""
     return sorted((Path(sysconfig.get_path("stdlib")) / package).glob("*.py"))[:num_files]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_shared_memory_of_killed_runs() -> None:
+    # A killed run's shared memory stays. Every dataset that starts later looks at all of it, and Streaming keeps
+    # open what it looked at: a few dozen killed runs and a few hundred tests make "Too many open files".
+    if "streaming" in sys.modules:
+        from streaming.base.util import clean_stale_shared_memory
+
+        clean_stale_shared_memory()
 
 
 @pytest.fixture(scope="session")
