@@ -192,21 +192,23 @@ class TokenStream:
         self._segments.append(segment)
         self._starts.append(self._starts[-1] + segment.num_tokens)
 
-    def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
-        """Returns the ids at positions start <= i < stop."""
+    def views(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yields the bytes of the ids at positions start <= i < stop, in pieces, as the files hold them."""
         assert 0 <= start <= stop <= len(self)
-        out = np.empty(stop - start, self._dtype)
-        from_head = self._head[start:stop]
-        out[: len(from_head)] = from_head
-        at = start + len(from_head)
+        if from_head := len(self._head[start:stop]):
+            yield view_bytes(self._head[start:stop])
+        at = start + from_head
         index = bisect_right(self._starts, at) - 1
         while at < stop:
             first, end = self._starts[index], min(stop, self._starts[index + 1])
             if at < end:
-                with open(self._segments[index].stem.with_suffix(_TOKENS), "rb", buffering=0) as file:
-                    file.seek((at - first) * self._dtype.itemsize)
-                    read = file.readinto(view_bytes(out[at - start : end - start]))
-                assert read == (end - at) * self._dtype.itemsize
+                path = self._segments[index].stem.with_suffix(_TOKENS)
+                # Mapped: copying them would cost as much as hashing and writing them does.
+                ids = np.memmap(path, self._dtype, "r", (at - first) * self._dtype.itemsize, (end - at,))
+                yield view_bytes(ids)
                 at = end
             index += 1
-        return out
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
+        """Returns the ids at positions start <= i < stop."""
+        return np.frombuffer(b"".join(self.views(start, stop)), self._dtype)

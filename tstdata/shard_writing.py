@@ -10,7 +10,7 @@ from typing import Any
 
 from .options import PrepareOptions
 from .segments import Segment, TokenStream
-from .shards import ShardLayout, shard_names, write_shard
+from .shards import ShardLayout, shard_names, write_shard_bytes
 from .tasks import Task
 
 # More would not write faster, and each holds a shard in memory.
@@ -103,9 +103,7 @@ class ShardWriter:
         start = index * self._layout.rows_per_shard * self._layout.seq_len
 
         def write() -> dict[str, Any]:
-            tokens = self.stream.read(start, start + num_rows * self._layout.seq_len)
-            return write_shard(
-                self._aside, self._first_shard + index, tokens.reshape(num_rows, -1), self._layout
-            )
+            rows = self.stream.views(start, start + num_rows * self._layout.seq_len)
+            return write_shard_bytes(self._aside, self._first_shard + index, rows, num_rows, self._layout)
 
         self._shards.append(self._threads.submit(write))

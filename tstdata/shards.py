@@ -7,7 +7,7 @@ separators, and it counts 4 bytes of offset a row, plus 8 and the config, agains
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,25 +133,34 @@ def compress_shard(raw: bytes, compression: str) -> bytes:
 def write_shard(
     out: Path, index: int, rows: npt.NDArray[np.unsignedinteger], layout: ShardLayout
 ) -> dict[str, Any]:
-    """Commits one shard to the directory `out` and returns its entry of `index.json`."""
+    """Commits a shard of `rows` [n, seq_len] to `out` and returns its entry of `index.json`."""
+    assert rows.shape == (len(rows), layout.seq_len)
+    little = np.ascontiguousarray(rows, np.dtype(layout.dtype).newbyteorder("<"))
+    return write_shard_bytes(out, index, [view_bytes(little)], len(rows), layout)
+
+
+def write_shard_bytes(
+    out: Path, index: int, rows: Iterable[memoryview], num_rows: int, layout: ShardLayout
+) -> dict[str, Any]:
+    """The same for rows that are bytes already.
+
+    Args:
+        out: The directory.
+        index: Number of the shard.
+        rows: The bytes of its rows, in pieces of any size.
+        num_rows: How many rows that is.
+        layout: How they lie.
+    """
     raw_name, zip_name = shard_names(index, layout.compression)
-    if zip_name is None:
-        little = np.ascontiguousarray(rows, np.dtype(layout.dtype).newbyteorder("<"))
-        pieces = [memoryview(layout.header(len(rows))), view_bytes(little)]
-        with committing(out / raw_name) as file:
-            file.writelines(pieces)
-        return {
-            "samples": len(rows),
-            "raw_data": _entry(raw_name, *pieces),
-            "zip_data": None,
-            **layout.config,
-        }
-    raw = encode_shard(rows, layout)
-    assert layout.compression is not None
-    data = compress_shard(raw, layout.compression)
-    commit_bytes(out / zip_name, data)
-    raw_data, zip_data = _entry(raw_name, raw), _entry(zip_name, data)
-    return {"samples": len(rows), "raw_data": raw_data, "zip_data": zip_data, **layout.config}
+    pieces = [memoryview(layout.header(num_rows)), *rows]
+    raw_data, zip_data = _entry(raw_name, pieces), None
+    assert raw_data["bytes"] == len(pieces[0]) + num_rows * layout.row_bytes
+    if layout.compression is not None and zip_name is not None:
+        pieces = [memoryview(compress_shard(b"".join(pieces), layout.compression))]
+        zip_data = _entry(zip_name, pieces)
+    with committing(out / (zip_name or raw_name)) as file:
+        file.writelines(pieces)
+    return {"samples": num_rows, "raw_data": raw_data, "zip_data": zip_data, **layout.config}
 
 
 def index_bytes(entries: Sequence[Any]) -> bytes:
@@ -164,7 +173,7 @@ def write_index(out: Path, entries: Sequence[Any]) -> None:
     commit_bytes(out / INDEX_FILE, index_bytes(entries))
 
 
-def _entry(name: str, *pieces: bytes | memoryview) -> dict[str, Any]:
+def _entry(name: str, pieces: Sequence[memoryview]) -> dict[str, Any]:
     digest = xxhash.xxh64()
     for piece in pieces:
         digest.update(piece)
