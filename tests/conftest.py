@@ -2,11 +2,11 @@
 
 import gzip
 import shutil
-import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+import leftovers
 import object_stores
 import orjson
 import pyarrow as pa
@@ -31,13 +31,10 @@ def stdlib_files(num_files: int, package: str = ".") -> list[Path]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_shared_memory_of_killed_runs() -> None:
-    # A killed run's shared memory stays. Every dataset that starts later looks at all of it, and Streaming keeps
-    # open what it looked at: a few dozen killed runs and a few hundred tests make "Too many open files".
-    if "streaming" in sys.modules:
-        from streaming.base.util import clean_stale_shared_memory
-
-        clean_stale_shared_memory()
+def _nothing_of_killed_runs() -> None:
+    # Every dataset that starts looks at all shared memory there is, and Streaming keeps open what it looked
+    # at: a few dozen killed runs and a few hundred tests make "Too many open files".
+    leftovers.clear()
 
 
 @pytest.fixture(scope="session")
