@@ -10,7 +10,8 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from tstdata.encoder import HuggingFaceEncoder
-from tstdata.tokenizer import check_same_tokenizer, identify, load_tokenizer
+from tstdata.identity import check_same_tokenizer, identify
+from tstdata.tokenizer import load_tokenizer
 
 
 def encode(loaded, text: str) -> list[int]:

@@ -31,7 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="file, directory or glob; read in the order given")
     add("--out", required=True, help="directory to make, or a prefix in a store (s3://...)")
-    add("--tokenizer", metavar="TOK", help="Hugging Face tokenizer directory or tokenizer.json")
+    add(
+        "--tokenizer",
+        metavar="TOK",
+        help="tokenizer directory or tokenizer.json, SentencePiece .model, "
+        "tiktoken ranks (.tiktoken), or a name on the Hugging Face hub",
+    )
     add("--seq-len", required=True, type=int, metavar="L", help="tokens in a row")
     add("--text-key", default="text", metavar="KEY", help="the text's key or column (default: text)")
     add("--format", metavar="FORMAT", help="of all files: jsonl, json, parquet, arrow, csv, tsv or text")

@@ -132,7 +132,7 @@ class Building:
     def _find(self, task: Task) -> Segment | None:
         """Returns a task's committed segment; not one that now would be made otherwise."""
         found = find_segment(segment_stem(self.work, task.index))
-        if found is None or found.marker.encoder not in kept_encoders(self.options.encoder):
+        if found is None or found.marker.encoder not in kept_encoders(self.options.encoder, self.loaded):
             return None
         return None if found.marker.num_rejected and self.options.on_error == "fail" else found
 

@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .encoder import ADOPTED, Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
+from .tokenizer import LoadedTokenizer
 from .torture import torture_texts
 
 ENCODERS = ("auto", "reference", "fast")
@@ -54,16 +55,17 @@ def fast_name() -> str:
     return f"fastokens {importlib.metadata.version('fastokens')}"
 
 
-def kept_encoders(wish: str) -> list[str]:
+def kept_encoders(wish: str, loaded: LoadedTokenizer) -> list[str]:
     """Returns the names of encoders whose finished tasks a resumed preparation keeps.
 
     The reference's always; the fast one's, of the installed version, unless the reference was asked for: that
     is what one does after the spot check has found the fast one wrong.
     """
+    kept = [ADOPTED, reference_name(), *([loaded.library.name] if loaded.library else [])]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         if wish != "reference":
-            return [ADOPTED, reference_name(), fast_name()]
-    return [ADOPTED, reference_name()]
+            kept.append(fast_name())
+    return kept
 
 
 def choose_encoder(backend: Tokenizer, wish: str, sample: Sequence[str]) -> tuple[Encoder, str | None]:

@@ -16,6 +16,7 @@ from .documents import Reject, explain, read_documents
 from .encoder import Encoder, HuggingFaceEncoder
 from .file_systems import status_of
 from .inspection import stored_tokenizer
+from .library_tokenizers import LibraryEncoder
 from .merging import DOCUMENTS_DIR
 from .packing import pack
 from .source_file import SourceFile
@@ -79,7 +80,8 @@ def stored_encoder(files: DatasetFiles, card: DatasetCard) -> Encoder:
     """Returns the reference encoder of a dataset, or what stands in for it in an adopted one."""
     if card.recipe.adopt is not None:
         return AdoptedIds()
-    return HuggingFaceEncoder(stored_tokenizer(files, card).backend)
+    loaded = stored_tokenizer(files, card)
+    return HuggingFaceEncoder(loaded.backend) if loaded.library is None else LibraryEncoder(loaded.library)
 
 
 def encode_again(

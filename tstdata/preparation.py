@@ -17,6 +17,7 @@ from .shards import DEFAULT_SIZE_LIMIT
 from .source_file import SourceFile
 from .sources import find_sources
 from .tasks import cut_tasks, sample_texts
+from .tokenizer import find_tokenizer
 
 # What of the corpus the fast encoder must get right before it is used.
 _SAMPLE_TASKS, _SAMPLE_CHARACTERS = 16, 4096
@@ -60,7 +61,7 @@ def prepare(
         sources: Files, directories, globs and URIs, read in this order; PATH::KEY for a text key of its own.
         out: Directory to make, or the URI of a prefix in a store; new, empty, or one that an equal call left
             unfinished.
-        tokenizer: Hugging Face tokenizer directory or `tokenizer.json`.
+        tokenizer: Path of a tokenizer or its name on the Hugging Face hub: see `load_tokenizer`.
         seq_len: L, tokens in a row.
         text_key: Key or column of the text where a format has keys.
         source_format: One of `formats.FORMATS` for all files; None: by each file's extension.
@@ -123,7 +124,7 @@ def prepare(
         files = tuple(find_sources(sources, source_format, text_key, split))
         tasks = cut_tasks(files)
         sample = tuple(sample_texts(tasks, _SAMPLE_TASKS, _SAMPLE_CHARACTERS))
-        spec = EncoderSpec(os.fspath(tokenizer), eos_token, bos, encoder, sample)
+        spec = EncoderSpec(os.fspath(find_tokenizer(tokenizer)), eos_token, bos, encoder, sample)
     scratch = Path(work_dir) if work_dir is not None else None
     # Workers begin to load the tokenizer while this process does.
     several = min(workers, len(tasks)) > 1 and not dry_run

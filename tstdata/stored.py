@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .card import CARD_FILE, DatasetCard
+from .identity import check_same_tokenizer
 from .rows import row_width
 from .shards import INDEX_FILE
-from .tokenizer import check_same_tokenizer
 
 logger = logging.getLogger(__name__)
 

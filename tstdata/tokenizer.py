@@ -1,6 +1,5 @@
-"""Tokenizers: loading one from its files, finding its end-of-text, and telling whether two are the same."""
+"""Tokenizers: loading one from its files, and finding its end-of-text."""
 
-import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Mapping
@@ -8,12 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import orjson
 from tokenizers import AddedToken, Tokenizer
 
 from .card import TokenizerIdentity
 from .commit import file_sha256
+from .hub import download_tokenizer, is_hub_name
+from .identity import identify
+from .library_tokenizers import (
+    MODEL_SUFFIX,
+    RANKS_SUFFIX,
+    LibraryTokenizer,
+    TiktokenTokenizer,
+    load_library_tokenizer,
+)
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -32,16 +39,6 @@ _COPIED = (
     "chat_template.jinja",
 )
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-# Odd on purpose: case, runs of blanks, digits, composed and decomposed accents, scripts, an emoji sequence,
-# invisible characters. No text that looks like a special token: that is treated by settings.
-PROBE = (
-    " The quick brown fox's 12,345.678 jumps\n\n\tover   the lazy dogs!?\r\n    def f(x): return x**2  # "
-    "100% don't DON'T we'll I'M   \nna\u00efve nai\u0308ve \u00c5ngstr\u00f6m \u212b \ufb01ne stra\u00dfe "
-    "\u0130I\u0131i \u4f60\u597d\u4e16\u754c \u3053\u3093\u306b\u3061\u306f \uc548\ub155 "
-    "\u0928\u092e\u0938\u094d\u0924\u0947 \u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd "
-    "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \U0001f469\u200d\U0001f4bb\U0001f1e9\U0001f1f0 "
-    "\u00a0\u2003\u200b\ufeff e=mc\u00b2 \u00bd \u2167 \u2026 a_b-c/d@e.f "
-)
 
 
 class IdsOnly:
@@ -54,11 +51,16 @@ class IdsOnly:
 
 @dataclass(frozen=True)
 class LoadedTokenizer:
-    """A tokenizer ready to encode text as text, with its files and its identity."""
+    """A tokenizer ready to encode text as text, with its files and its identity.
+
+    `backend` is a `tokenizers.Tokenizer`, or what stands in for it. `library` is the tokenizer of another
+    library that the files are for; the backend is the same one, or converted from it.
+    """
 
     backend: Any
     files: dict[str, Path]
     identity: TokenizerIdentity
+    library: LibraryTokenizer | None = None
 
     @property
     def dtype(self) -> str:
@@ -69,10 +71,11 @@ class LoadedTokenizer:
 def load_tokenizer(
     path: str | os.PathLike[str], eos_token: str | None = None, bos: bool = False
 ) -> LoadedTokenizer:
-    """Loads a Hugging Face tokenizer directory, or a `tokenizer.json` with the config that lies beside it.
+    """Loads a tokenizer: Hugging Face's, SentencePiece's or tiktoken's.
 
     Args:
-        path: The directory or file.
+        path: A directory, a `tokenizer.json` with the config that lies beside it, a `.model` of
+            SentencePiece, `.tiktoken` ranks with their `.json`, or a name on the Hugging Face hub.
         eos_token: The end-of-text token; None: the one that the tokenizer's own config names.
         bos: Whether a begin-of-text id is wanted; it is the config's `bos_token`.
 
@@ -80,11 +83,19 @@ def load_tokenizer(
         FileNotFoundError: There is no tokenizer at `path`.
         ValueError: The files can't be read, or a wanted token is not named or is not in the vocabulary.
     """
-    files = _find_files(Path(path))
-    config = _read_config(files)
-    backend = _read_backend(files[TOKENIZER_FILE])
-    _add_config_tokens(backend, config)
-    _encode_as_text(backend)
+    path = find_tokenizer(path)
+    library: LibraryTokenizer | None = None
+    backend: Any
+    if path.suffix in (MODEL_SUFFIX, RANKS_SUFFIX):
+        library, files = load_library_tokenizer(path)
+        config: Mapping[str, Any] = {"eos_token": library.eos_token, "bos_token": library.bos_token}
+        backend = _converted(library) or library
+    else:
+        files = _find_files(path)
+        config = _read_config(files)
+        backend = _read_backend(files[TOKENIZER_FILE])
+        _add_config_tokens(backend, config)
+        _encode_as_text(backend)
     eos_token, eos_id = _special_id(backend, config, "eos_token", eos_token, path)
     bos_token, bos_id = _special_id(backend, config, "bos_token", None, path) if bos else (None, None)
     if bos_id == eos_id:
@@ -100,58 +111,42 @@ def load_tokenizer(
         bos_id=bos_id,
         **identify(backend),
     )
-    return LoadedTokenizer(backend, files, identity)
+    return LoadedTokenizer(backend, files, identity, library)
 
 
-def identify(tokenizer: Any) -> dict[str, Any]:
-    """Returns what makes two tokenizers the same: `vocab_size`, `vocab_sha256` and `probe_sha256`.
+def find_tokenizer(path: str | os.PathLike[str]) -> Path:
+    """Returns where a tokenizer is: a path, or the local copy of what a hub name names.
 
-    Takes a `tokenizers.Tokenizer` or a transformers tokenizer. `vocab_size` is the highest id + 1, since a
-    vocabulary may have holes. The vocabulary's hash is over the token -> id map sorted by token, added tokens
-    included; the probe's over the ids of a built-in odd text, without special tokens, as uint32.
-    """
-    vocab: Mapping[str, int] = tokenizer.get_vocab()
-    if isinstance(tokenizer, Tokenizer):
-        ids = tokenizer.encode(PROBE, add_special_tokens=False).ids
-    else:
-        ids = tokenizer(PROBE, add_special_tokens=False, truncation=False, padding=False, verbose=False)[
-            "input_ids"
-        ]
-    listing = "".join(f"{len(token)} {token} {vocab[token]}\n" for token in sorted(vocab))
-    return {
-        "vocab_size": max(vocab.values()) + 1,
-        "vocab_sha256": hashlib.sha256(listing.encode("utf-8", "surrogatepass")).hexdigest(),
-        "probe_sha256": hashlib.sha256(np.asarray(ids, "<u4").tobytes()).hexdigest(),
-    }
-
-
-def check_same_tokenizer(expected: TokenizerIdentity, tokenizer: Any) -> None:
-    """Refuses a tokenizer that would give other ids than the dataset's; adopted data may know no tokenizer.
+    Of a directory that has no `tokenizer.json` it is the `.model` or `.tiktoken` file in it.
 
     Raises:
-        ValueError: Naming what differs.
+        FileNotFoundError: There is none.
     """
-    if not expected.files:
-        return
-    found = identify(tokenizer)
-    if found["vocab_sha256"] != expected.vocab_sha256:
-        raise ValueError(
-            f"the tokenizer is unlike the dataset's: its vocabulary ({found['vocab_size']} ids, sha256 "
-            f"{found['vocab_sha256'][:12]}) is not the card's ({expected.vocab_size} ids, sha256 "
-            f"{expected.vocab_sha256[:12]}). Use the one in the dataset's tokenizer/ directory."
+    found = Path(path)
+    if not found.exists() and is_hub_name(os.fspath(path)):
+        found = download_tokenizer(os.fspath(path), (*_COPIED, f"*{RANKS_SUFFIX}"))
+    if not found.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: give --tokenizer a tokenizer directory, a tokenizer.json, a "
+            "SentencePiece .model, a .tiktoken file, or a name on the hub."
         )
-    if found["probe_sha256"] != expected.probe_sha256:
-        raise ValueError(
-            "the tokenizer is unlike the dataset's: same vocabulary, but it cuts a test text into other ids. "
-            "Use the one in the dataset's tokenizer/ directory."
-        )
+    if found.is_dir() and not (found / TOKENIZER_FILE).is_file():
+        others = sorted(one for one in found.iterdir() if one.suffix in (MODEL_SUFFIX, RANKS_SUFFIX))
+        if len(others) == 1:
+            return others[0]
+    return found
+
+
+def _converted(library: LibraryTokenizer) -> Tokenizer | None:
+    """Returns a library tokenizer as a Hugging Face one where that gives the same ids."""
+    if not isinstance(library, TiktokenTokenizer):
+        return None
+    from .converting import convert_ranks
+
+    return convert_ranks(library)
 
 
 def _find_files(path: Path) -> dict[str, Path]:
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path} does not exist: give --tokenizer a tokenizer directory or a tokenizer.json."
-        )
     if path.is_dir():
         if not (path / TOKENIZER_FILE).is_file():
             raise FileNotFoundError(
@@ -231,6 +226,6 @@ def _special_id(
     token_id = backend.token_to_id(token)
     if token_id is None:
         raise ValueError(f"{path}: {kind} {token!r} is not in the vocabulary: give {option}.")
-    if kind == "eos_token":
+    if kind == "eos_token" and isinstance(backend, Tokenizer):
         backend.add_special_tokens([token])  # So that this very text inside a document is text too.
     return token, token_id

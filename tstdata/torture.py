@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tokenizers import Tokenizer
 
-from .tokenizer import PROBE
+from .identity import PROBE
 
 _SCRIPTS = (
     (
