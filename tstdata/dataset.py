@@ -16,7 +16,7 @@ from streaming import Stream, StreamingDataset
 from streaming.base.constant import RESUME
 from streaming.base.distributed import barrier
 from streaming.base.hashing import get_hash
-from streaming.base.shared import SharedMemory, _get_path
+from streaming.base.shared import SharedMemory, _get_path, prefix
 from streaming.base.stream import streams_registry
 from streaming.base.world import World
 
@@ -28,7 +28,7 @@ from .position import ResumableEpochs
 from .rows import BagSpanner
 from .shard_fetching import FetchedShards
 from .shard_maps import ShardMaps
-from .sharing import one_start_at_a_time, read_shared, release
+from .sharing import closing_what_is_looked_at, one_start_at_a_time, read_shared, release
 from .stored import read_stored
 from .verified_stream import VerifiedFetching
 from .worker_ids import Seat, WorkerIds
@@ -101,7 +101,10 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
             shuffle_block_size,
             streaming_kwargs,
         )
-        with one_start_at_a_time(World.detect().is_local_leader, barrier):
+        with (
+            one_start_at_a_time(World.detect().is_local_leader, barrier),
+            closing_what_is_looked_at(prefix, lambda memory: memory is getattr(self, "_locals_shm", None)),
+        ):
             super().__init__(
                 remote=remote,
                 local=local,

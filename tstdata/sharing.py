@@ -36,6 +36,29 @@ def one_start_at_a_time(leads: bool, barrier: Callable[[], None]) -> Iterator[No
         lock.release()
 
 
+@contextlib.contextmanager
+def closing_what_is_looked_at(prefix_module: Any, is_kept: Callable[[Any], bool]) -> Iterator[None]:
+    """Closes the shared memory that Streaming opens to find a free number, and would keep open for good.
+
+    Args:
+        prefix_module: `streaming.base.shared.prefix`, which looks through all datasets of the machine.
+        is_kept: Whether a memory that it opened is the new dataset's own.
+    """
+    opened: list[Any] = []
+    original = prefix_module.SharedMemory
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        opened.append(original(*args, **kwargs))
+        return opened[-1]
+
+    prefix_module.SharedMemory = recorded
+    try:
+        yield
+    finally:
+        prefix_module.SharedMemory = original
+        release(os.getpid(), [memory for memory in opened if not is_kept(memory)], [])
+
+
 def read_shared(memory: Any) -> bytes:
     """Returns what shared memory holds up to its first null byte, and closes it.
 
