@@ -31,6 +31,11 @@ def refused(said, algorithm, data, **changes):
         ({"mode": "both"}, r"'both'.*full, input_only, output_only"),
         ({"weighting": "linear"}, r"'linear'.*uniform"),
         ({"bag_size": 0}, "bag_size is 0"),
+        ({"bag_size": 3, "weighting": [1, 2]}, r"\[1, 2\] has 2 numbers; bag_size 3"),
+        ({"weighting": [1, -2]}, r"has -2 at place 1"),
+        ({"alternative": "hinge"}, r"'hinge'.*sum_to_one"),
+        ({"recovery_rows": "cut"}, r"'cut'.*split, keep"),
+        ({"fused_loss": "never"}, r"'never'.*always"),
         ({"duration": 6000}, r"6000.*time string"),
         ({"duration": "soon"}, r"'soon'.*time string"),
         ({"mode": "output_only"}, r"output_only.*bag_size None.*duration None"),
@@ -46,9 +51,24 @@ def test_composer_time_is_a_duration_too():
     assert TokenSuperposition(4, Time(3, "ba")).settings.duration == "3ba"
 
 
-def test_weighting_that_has_no_effect_is_warned_of():
-    with pytest.warns(UserWarning, match=r"'power_law' has no effect.*one token"):
-        TokenSuperposition(mode="input_only", weighting="power_law")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"mode": "input_only", "weighting": "power_law"}, r"'power_law' has no effect.*one token"),
+        ({"alternative": "sum_to_one", "weighting": [2, 1]}, r"\(2, 1\) has no effect: sum_to_one"),
+        (
+            {"mode": "output_only", "bag_size": 2, "duration": "1ba", "recovery_rows": "split"},
+            r"'split' has no effect: output_only",
+        ),
+    ],
+)
+def test_argument_that_has_no_effect_is_warned_of(arguments, said):
+    with pytest.warns(UserWarning, match=said):
+        TokenSuperposition(**arguments)
+
+
+def test_weights_of_another_number_than_the_datasets_bag_size_are_refused_when_training_starts():
+    refused(r"has 2 numbers; bag_size 4", TokenSuperposition(weighting=[1, 2]), BagRows(4, SWITCH))
 
 
 # --- models ------------------------------------------------------------------------------------------------

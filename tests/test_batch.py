@@ -57,3 +57,18 @@ def test_superposing_leaves_the_batch_that_came_in_as_it_was():
 def test_batch_that_cannot_be_superposed_is_refused(batch, said):
     with pytest.raises(ValueError, match=said):
         superpose_batch(batch, 4, "full")
+
+
+def test_bag_belongs_to_the_document_of_its_last_token():
+    ids = torch.zeros(1, 8, dtype=torch.int64)
+    documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2]])
+    batch = superpose_batch({"input_ids": ids, "labels": ids, "sequence_id": documents}, 4, "full")
+    assert batch["sequence_id"].tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 8, 8)])
+def test_masks_between_tokens_are_refused(shape):
+    ids = torch.zeros(1, 8, dtype=torch.int64)
+    batch = {"input_ids": ids, "labels": ids, "attention_mask": torch.ones(shape)}
+    with pytest.raises(ValueError, match="folds a 2-D mask"):
+        superpose_batch(batch, 4, "full")

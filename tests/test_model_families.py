@@ -9,6 +9,7 @@ from tiny_models import BAG_SIZE, FAMILIES, SEQ_LEN, VOCABULARY, make_hf_model, 
 from composer_algo import WEIGHTINGS, multi_hot_cross_entropy
 from composer_algo.algorithm import adapter_for
 from composer_algo.batch import TARGETS, superpose_batch
+from composer_algo.loss import readable_sum_to_one_cross_entropy
 from composer_algo.objective import Objective
 from composer_algo.settings import Settings
 from composer_algo.superposed_model import SuperposedModel
@@ -78,6 +79,14 @@ def test_first_loss_of_random_weights_is_within_two_percent_of_log_vocabulary(we
     model, batch = adapted(settings=Settings(weighting=weighting)), superposed_batch(mode)
     loss = model.loss(model(batch), batch)["total"].item()
     assert loss == pytest.approx(math.log(VOCABULARY), rel=0.02)
+
+
+def test_sum_to_one_is_minimised_where_it_is_asked_for():
+    batch = superposed_batch()
+    model = adapted(settings=Settings(alternative="sum_to_one"), fused=True)
+    outputs = model(batch)
+    expected = readable_sum_to_one_cross_entropy(outputs["logits"], batch[TARGETS])
+    assert model.loss(outputs, batch)["total"].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("family", MIXTURES)
