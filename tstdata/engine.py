@@ -78,17 +78,19 @@ class InProcess:
 
     def __init__(self, spec: EncoderSpec) -> None:
         self._spec = spec
+        self._encoder: Encoder | None = None  # Chosen once: its proof takes a second.
 
     def run(
         self, tasks: Sequence[Task], job: EncodeJob, loaded: LoadedTokenizer, progress: Progress, done: OnDone
     ) -> None:
         """See `Engine`."""
-        if tasks:
-            encoder, warning = self._spec.choose(loaded)
+        if tasks and self._encoder is None:
+            self._encoder, warning = self._spec.choose(loaded)
             if warning is not None:
                 warnings.warn(warning, stacklevel=2)
-            for task in tasks:
-                done(task, run_task(task, job, encoder, progress))
+        for task in tasks:
+            assert self._encoder is not None
+            done(task, run_task(task, job, self._encoder, progress))
 
     def __enter__(self) -> "InProcess":
         return self
