@@ -20,7 +20,14 @@ EVAL_STAMP := $(EVAL)/.built-from
 EVAL_WANT := $(shell { cat requirements-eval.lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64)
 EVAL_HAVE := $(shell cat $(EVAL_STAMP) 2>/dev/null)
 
-.PHONY: env stamp demo test test-slow check format lock foundry-env foundry-lock test-foundry eval-env eval-lock test-eval clean
+# Ray is for clusters alone.
+RAY := .venv-ray
+RAY_STAMP := $(RAY)/.built-from
+RAY_WANT := $(shell { cat requirements-ray.lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64)
+RAY_HAVE := $(shell cat $(RAY_STAMP) 2>/dev/null)
+
+.PHONY: env stamp demo test test-slow check format lock foundry-env foundry-lock test-foundry eval-env eval-lock test-eval
+.PHONY: ray-env ray-lock test-ray clean
 .DEFAULT_GOAL := test
 
 env:
@@ -98,5 +105,23 @@ eval-lock:
 test-eval: eval-env
 	$(EVAL)/bin/python -m pytest -c tests/evaluation/pytest.ini tests/evaluation
 
+ray-env: env
+ifneq ($(RAY_WANT),$(RAY_HAVE))
+	@echo "building $(RAY) from requirements-ray.lock"
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(RAY)
+	VIRTUAL_ENV=$(RAY) $(BIN)/uv pip install --quiet --require-hashes -r requirements-ray.lock
+	VIRTUAL_ENV=$(RAY) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@echo $(RAY_WANT) > $(RAY_STAMP)
+endif
+
+ray-lock:
+	$(BIN)/uv pip compile --universal --python-version 3.10 --extra ray --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make ray-lock" \
+	  -o requirements-ray.lock pyproject.toml
+
+# A local cluster of two nodes; its environment is no part of `make test`.
+test-ray: ray-env
+	$(RAY)/bin/python -m pytest -c tests/on_ray/pytest.ini tests/on_ray
+
 clean:
-	rm -rf $(VENV) $(FOUNDRY) $(EVAL) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) $(FOUNDRY) $(EVAL) $(RAY) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 import tstdata
 
 # Needs LLM Foundry, in an environment of its own: `make test-foundry`.
-collect_ignore = ["foundry", "evaluation"]
+collect_ignore = ["foundry", "evaluation", "on_ray"]
 
 END_OF_TEXT = "<|endoftext|>"
 BEGIN_OF_TEXT = "<|begin|>"

@@ -86,6 +86,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="where a dataset for a store is made before its upload (default: tst-prepare in the system's "
         "directory for temporary files)",
     )
+    add(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: encode on a Ray cluster (RAY_ADDRESS, or the one running here)",
+    )
     add("--workers", type=int, default=1, metavar="N", help="processes that encode (default: 1)")
     add(
         "--dry-run",
@@ -126,6 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         max_whole=DEFAULT_MAX_WHOLE if args.max_whole is None else args.max_whole,
         encoder=args.encoder,
         work_dir=args.work_dir,
+        engine=args.engine,
         workers=args.workers,
         dry_run=args.dry_run,
         progress=True,

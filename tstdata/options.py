@@ -9,6 +9,7 @@ from .selection import Selection
 from .shards import DEFAULT_SIZE_LIMIT
 
 ON_ERROR = ("fail", "skip")
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class PrepareOptions:
     size_limit: int = DEFAULT_SIZE_LIMIT
     max_whole: int = DEFAULT_MAX_WHOLE
     encoder: str = "auto"
+    engine: str = "local"
     workers: int = 1
     progress: bool = False
 
@@ -57,6 +59,8 @@ class PrepareOptions:
             raise ValueError(f"workers is {self.workers}; give --workers 1 or more.")
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder is {self.encoder!r}; it can be one of {', '.join(ENCODERS)}.")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine is {self.engine!r}; it can be one of {', '.join(ENGINES)}.")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit is {self.limit}; give --limit 1000, say, or leave it out.")
         if self.on_error not in ON_ERROR:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .adopting import AdoptSpec, adopted_files
-from .engine import EncoderSpec, InProcess
+from .engine import EncoderSpec, Engine, InProcess
 from .file_systems import join
 from .long_documents import DEFAULT_MAX_WHOLE
 from .making import Making, PrepareReport
 from .options import PrepareOptions
 from .pool import WorkerPool
+from .ray_engine import RayEngine
 from .selection import TRAIN, VAL
 from .shards import DEFAULT_SIZE_LIMIT
 from .source_file import SourceFile
@@ -48,6 +49,7 @@ def prepare(
     max_whole: int = DEFAULT_MAX_WHOLE,
     encoder: str = "auto",
     work_dir: str | os.PathLike[str] | None = None,
+    engine: str = "local",
     workers: int = 1,
     dry_run: bool = False,
     progress: bool = False,
@@ -85,7 +87,8 @@ def prepare(
         encoder: `auto`, `reference` or `fast`: see `choose_encoder`. The shards' bytes do not depend on it.
         work_dir: Where a dataset for a store is made before it is uploaded, in a directory of its own. None:
             `tst-prepare` in the system's directory for temporary files.
-        workers: Processes that encode.
+        engine: `local`: this machine. `ray`: a Ray cluster, see `tstdata.ray_engine`.
+        workers: Processes that encode here; with Ray, threads that write shards.
         dry_run: Checks all that can be checked before, estimates the rest from a sample, and writes nothing.
         progress: Shows a bar on standard error.
 
@@ -111,6 +114,7 @@ def prepare(
         size_limit=size_limit,
         max_whole=max_whole,
         encoder=encoder,
+        engine=engine,
         workers=workers,
         progress=progress,
     )
@@ -126,10 +130,9 @@ def prepare(
         sample = tuple(sample_texts(tasks, _SAMPLE_TASKS, _SAMPLE_CHARACTERS))
         spec = EncoderSpec(os.fspath(find_tokenizer(tokenizer)), eos_token, bos, encoder, sample)
     scratch = Path(work_dir) if work_dir is not None else None
-    # Workers begin to load the tokenizer while this process does.
-    several = min(workers, len(tasks)) > 1 and not dry_run
-    with WorkerPool(min(workers, len(tasks)), spec) if several else InProcess(spec) as engine:
-        run = Making(files, tasks, spec, spec.load(), engine, append, dry_run, scratch)
+    with _open_engine(spec, options, 1 if dry_run else len(tasks)) as running:
+        # Workers load the tokenizer while this process does.
+        run = Making(files, tasks, spec, spec.load(), running, append, dry_run, scratch)
         if holdout is None:
             return run.make(os.fspath(out), options)
         # Two datasets, each as if the corpus held no other documents; read twice, because encoding is what
@@ -139,6 +142,13 @@ def prepare(
             for part in (TRAIN, VAL)
         )
     return dataclasses.replace(train, val=val)
+
+
+def _open_engine(spec: EncoderSpec, options: PrepareOptions, num_tasks: int) -> Engine:
+    if options.engine == "ray":
+        return RayEngine(spec)
+    workers = min(options.workers, num_tasks)
+    return WorkerPool(workers, spec) if workers > 1 else InProcess(spec)
 
 
 def _adopt(

@@ -155,6 +155,20 @@ def load_segment(stem: Path) -> Segment:
     return Segment(stem, Marker.model_validate_json(stem.with_suffix(_MARKER).read_bytes()))
 
 
+def collect_segment(stem: Path) -> dict[str, bytes]:
+    """Returns the files of a segment by their suffixes; `commit_segment` takes them elsewhere."""
+    paths = (stem.with_suffix(suffix) for suffix in (_TOKENS, _DOCUMENTS, _REJECTS, _MARKER))
+    return {path.suffix: path.read_bytes() for path in paths if path.exists()}
+
+
+def commit_segment(stem: Path, files: dict[str, bytes]) -> Segment:
+    """Commits a segment made elsewhere, its marker last."""
+    for suffix in (_TOKENS, _DOCUMENTS, _REJECTS, _MARKER):
+        if suffix in files:
+            commit_bytes(stem.with_suffix(suffix), files[suffix], durable=False)
+    return load_segment(stem)
+
+
 def find_segment(stem: Path) -> Segment | None:
     """Returns a segment that an earlier run committed, or None when it is not there whole."""
     try:

@@ -36,7 +36,7 @@ def check_batch(
     """
     if encoder.reference is None:
         return None
-    seed = xxhash.xxh64_intdigest(repr(key))
+    seed = xxhash.xxh64_intdigest(repr(key).encode())
     for index in np.flatnonzero(
         _mix(np.asarray(places, np.uint64) + np.uint64(seed)) % _ONE_IN == 0
     ).tolist():
@@ -45,7 +45,9 @@ def check_batch(
             stop = int(lengths[: index + 1].sum())
             found = ids[stop - int(lengths[index]) : stop]
         else:
-            start = xxhash.xxh64_intdigest(repr((key, places[index]))) % (len(text) - _WINDOW_CHARACTERS)
+            start = xxhash.xxh64_intdigest(repr((key, places[index])).encode()) % (
+                len(text) - _WINDOW_CHARACTERS
+            )
             text = text[start : start + _WINDOW_CHARACTERS]
             found, _ = encoder.encode_batch([text])
         if not np.array_equal(found, encoder.reference.encode_batch([text])[0]):

@@ -42,7 +42,7 @@ def main() -> None:
                 job, task = message
                 run_task(task, job, encoder, lambda *amounts: answer("progress", amounts))
         except Exception as error:  # Told to the parent, which raises it in the user's process.
-            answer("error", _portable(error))
+            answer("error", portable(error))
         else:
             answer("done", value)
 
@@ -56,7 +56,7 @@ def _receive(stream: BinaryIO, inbox: "queue.SimpleQueue[Any]") -> None:
             os._exit(0)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """An exception that survives pickling; kinds of libraries may not."""
     if isinstance(error, OSError):
         return error
