@@ -146,6 +146,7 @@ def test_a_failed_run_goes_on_with_skip_and_a_skipping_one_does_not_pass_as_whol
         tstdata.prepare(*arguments)
 
 
+@pytest.mark.slow
 def test_the_table_of_bad_input_is_printed(capsys, monkeypatch):
     from pathlib import Path
 

@@ -55,6 +55,7 @@ def stamp(store, key: str):
     return store.client.head_object(Bucket=store.bucket, Key=key)["LastModified"]
 
 
+@pytest.mark.slow
 def test_a_killed_remote_preparation_resumes_to_identical_bytes(
     object_store, tmp_path, corpus, tokenizer_dir, small_dataset
 ):
@@ -68,7 +69,7 @@ def test_a_killed_remote_preparation_resumes_to_identical_bytes(
         if "killed/bags/dataset.json" not in object_store.keys("killed/"):
             with pytest.raises(FileNotFoundError, match="no finished bag-shard dataset"):
                 tstdata.DatasetCard.load(uri)
-        count += 2
+        count += 1
     assert count > 12
     assert object_store.tree("killed/bags") == tree(small_dataset)
 
@@ -114,7 +115,7 @@ def test_a_corpus_in_a_store_is_read_where_it_lies(object_store, tmp_path, corpu
     whole = tstdata.prepare(corpus[0], tmp_path / "local", tokenizer_dir, SMALL_SEQ_LEN)
     names = [source.path.rpartition("/")[2] for source in report.card.sources]
     assert names == [source.path.rpartition("/")[2] for source in whole.card.sources]
-    assert [source.sha256 for source in report.card.sources] == [s.sha256 for s in whole.card.sources]
+    assert all(source.fingerprint.startswith("modified:") for source in report.card.sources)
     assert tree(tmp_path / "out").keys() == tree(tmp_path / "local").keys()
     shards = [name for name in tree(tmp_path / "out") if name.startswith("shard")]
     assert all(tree(tmp_path / "out")[name] == tree(tmp_path / "local")[name] for name in shards)
