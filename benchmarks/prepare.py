@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--megabytes", type=int, default=300)
-    parser.add_argument("--times", type=int, default=5, help="size of the two workers' corpus, in corpora")
+    parser.add_argument("--times", type=int, default=10, help="size of the two workers' corpus, in corpora")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--foundry", type=Path, default=Path(".venv-foundry"), help="its environment")
     parser.add_argument(

@@ -17,4 +17,5 @@ def test_kills_at_random_moments_do_not_change_a_byte(tmp_path, number):
     assert len(table.kills) == number
     assert table.equal
     assert all(table.equal)
-    assert any(kill.kept_tasks for kill in table.kills)
+    # With few kills, all may have come before the first task was done.
+    assert number < 10 or sum(kill.kept_tasks > 0 for kill in table.kills) > 3

@@ -6,13 +6,15 @@ input and answer on their standard output. So a script that calls `prepare` need
 sees its input end and stops. They load the tokenizer while their parent still does.
 """
 
+import collections
+import contextlib
 import os
 import pickle
 import queue
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -53,12 +55,18 @@ class WorkerPool:
             if warning is not None and warning not in said:
                 said.add(warning)
                 warnings.warn(warning, stacklevel=2)
+            given: collections.deque[Task] = collections.deque()
             while True:
-                try:
-                    task = waiting.get_nowait()
-                except queue.Empty:
+                # A task in hand, so that the worker does not wait for us; not when few are left to share.
+                ahead = 2 if waiting.qsize() > 2 * len(self._processes) else 1
+                with contextlib.suppress(queue.Empty):
+                    while len(given) < ahead:
+                        given.append(waiting.get_nowait())
+                        _send(process, (job, given[-1]))
+                if not given:
                     return
-                _ask(process, (job, task), progress)
+                _await(process, progress)
+                task = given.popleft()
                 done(task, load_segment(segment_stem(job.work, task.index)))
 
         pairs = zip(self._processes, self._ready, strict=True)
@@ -95,20 +103,36 @@ def _start_worker() -> subprocess.Popen[bytes]:
     )
 
 
-def _ask(process: subprocess.Popen[bytes], message: Any, progress: Progress = lambda *_: None) -> Any:
-    """Sends a message and waits for its answer, which may be an error to raise."""
+def _ask(process: subprocess.Popen[bytes], message: Any) -> Any:
+    """Sends a message and waits for its answer."""
+    _send(process, message)
+    return _await(process, lambda *_: None)
+
+
+def _send(process: subprocess.Popen[bytes], message: Any) -> None:
     assert process.stdin is not None
-    assert process.stdout is not None
-    try:
+    with _told_of_death(process):
         pickle.dump(message, process.stdin)
         process.stdin.flush()
-        while True:
+
+
+def _await(process: subprocess.Popen[bytes], progress: Progress) -> Any:
+    """Returns the answer to the oldest message that has none yet, which may be an error to raise."""
+    assert process.stdout is not None
+    while True:
+        with _told_of_death(process):
             kind, value = pickle.load(process.stdout)
-            if kind == "done":
-                return value
-            if kind == "error":
-                raise value
-            progress(*value)
+        if kind == "done":
+            return value
+        if kind == "error":
+            raise value
+        progress(*value)
+
+
+@contextlib.contextmanager
+def _told_of_death(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
     except (EOFError, BrokenPipeError, pickle.UnpicklingError):
         raise ChildProcessError(
             f"a worker process died with exit code {process.wait()} (-9: killed, often for lack of memory). "
