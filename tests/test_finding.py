@@ -93,3 +93,13 @@ def test_the_command_finds_and_shows_histograms_and_the_largest_sources(small_da
     sizes = [int(line.split()[-2].replace(",", "")) for line in out.splitlines() if line.endswith(" tokens")]
     assert sizes == sorted(sizes, reverse=True)
     assert cli.main(["inspect", str(small_dataset), "--find", ""]) == 2
+
+
+def test_a_text_across_the_border_of_two_windows_is_found(small_dataset, corpus, tokenizer, monkeypatch):
+    monkeypatch.setattr(finding, "_WINDOW", 50)
+    text = max(corpus[1], key=len)
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    for border in (50, 500):
+        across = tokenizer.decode(ids[border - 6 : border + 6])
+        found, _ = search(small_dataset, across)
+        assert len(found) == sum(across in one for one in corpus[1]) >= 1
