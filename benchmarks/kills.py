@@ -85,9 +85,7 @@ def kill_often(folder: Path, kills: int, draw: random.Random) -> Table:
     """Kills runs in a folder until there were so many kills and the last run came through."""
     tokenizer, corpus = make_inputs(folder)
     begin = time.monotonic()
-    whole = _start(corpus, folder / "whole", tokenizer)
-    _, said = whole.communicate()
-    assert whole.returncode == 0, said.decode()[-2000:]
+    _end(_start(corpus, folder / "whole", tokenizer))
     length = time.monotonic() - begin
     wanted, table, out = tree(folder / "whole"), Table(), folder / "out"
     while len(table.kills) < kills or not table.equal or out.exists():
@@ -95,8 +93,7 @@ def kill_often(folder: Path, kills: int, draw: random.Random) -> Table:
         if len(table.kills) < kills and (kill := _kill(process, out, draw, length)) is not None:
             table.kills.append(kill)
             continue
-        _, said = process.communicate()
-        assert process.returncode == 0, said.decode()[-2000:]
+        _end(process)
         table.equal.append(tree(out) == wanted)
         shutil.rmtree(out)
     return table
@@ -105,6 +102,13 @@ def kill_often(folder: Path, kills: int, draw: random.Random) -> Table:
 def _start(corpus: Path, out: Path, tokenizer: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-W", "ignore", "-c", _RUN, str(corpus), str(out), str(tokenizer)]
     return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a run that nobody disturbs any more."""
+    assert process.stderr is not None
+    said = b"" if process.stderr.closed else process.communicate()[1]
+    assert process.returncode == 0, said.decode()[-2000:]
 
 
 def _kill(process: subprocess.Popen[bytes], out: Path, draw: random.Random, length: float) -> Kill | None:

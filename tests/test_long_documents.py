@@ -102,22 +102,25 @@ def test_one_endless_word_is_refused_by_place_and_skipped_on_request(tmp_path, t
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory from /proc")
 def test_a_document_of_30_mb_takes_little_memory_and_gives_the_ids_of_its_lines(
     tmp_path, corpus, tokenizer_dir, tokenizer
 ):
     lines = "\n".join(corpus[1]).split("\n")
     text = "\n".join(lines * (30_000_000 // sum(map(len, lines))))
     (tmp_path / "a.jsonl").write_bytes(orjson.dumps({"text": text}) + b"\n")
+    # Not getrusage: on Linux its peak begins with the parent's.
     code = """
-import resource, sys, tstdata
+import re, sys, tstdata
 card = tstdata.prepare(*sys.argv[1:4], 512, encoder=sys.argv[4]).card
-print(card.num_tokens, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(card.num_tokens, int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) // 1024)
 """
     for encoder in ("fast", "reference"):
         arguments = [str(tmp_path / "a.jsonl"), str(tmp_path / encoder), str(tokenizer_dir), encoder]
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=True)
         num_tokens, peak = map(int, done.stdout.split())
         assert num_tokens == len(tokenizer.encode(text, add_special_tokens=False).ids) + 1
-        assert peak < 700
+        print(f"{encoder}: {peak} MB")
+        assert peak < 600
     shards = [sorted((tmp_path / one).glob("shard.*")) for one in ("fast", "reference")]
     assert [path.read_bytes() for path in shards[0]] == [path.read_bytes() for path in shards[1]]

@@ -86,8 +86,10 @@ class WorkerPool:
         for process in self._processes:
             process.wait()
             for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+                # What a killed worker has not read can't be written any more.
+                with contextlib.suppress(BrokenPipeError):
+                    if stream is not None:
+                        stream.close()
 
 
 def _start_worker() -> subprocess.Popen[bytes]:
