@@ -207,7 +207,7 @@ def write_rows_with_mds_writer(out, rows, dtype: str, compression: str | None, s
 
 
 def read_rows_with_streaming(dataset) -> list[list[int]]:
-    from streaming import StreamingDataset
+    from plain_streaming import plain_streaming
 
-    stream = StreamingDataset(local=str(dataset), batch_size=1, shuffle=False)
-    return [stream[index]["tokens"].tolist() for index in range(len(stream))]
+    with plain_streaming(local=str(dataset), batch_size=1, shuffle=False) as stream:
+        return [stream[index]["tokens"].tolist() for index in range(len(stream))]

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handmade_shards import SEQ_LEN, tokens_of_row, write_shards
-from streaming import MDSWriter, StreamingDataset
+from plain_streaming import plain_streaming
+from references import read_rows_with_streaming
+from streaming import MDSWriter
 from transformers import PreTrainedTokenizerFast
 
 import tstdata
@@ -238,9 +240,10 @@ def test_the_state_of_another_dataset_is_refused_with_both_hashes(build, tmp_pat
 
 
 def test_the_state_of_a_plain_streaming_dataset_or_of_none_is_refused(build, shards, tmp_path):
-    plain = StreamingDataset(remote=str(shards), local=str(tmp_path / "plain"), batch_size=4)
+    with plain_streaming(remote=str(shards), local=str(tmp_path / "plain"), batch_size=4) as plain:
+        state = plain.state_dict(0, True)
     with pytest.raises(ValueError, match="but by a plain StreamingDataset"):
-        build().load_state_dict(plain.state_dict(0, True))
+        build().load_state_dict(state)
     with pytest.raises(ValueError, match="but by a run without one"):
         build().load_state_dict(None)
 
@@ -310,7 +313,7 @@ def test_a_model_with_fewer_ids_or_another_tokenizer_than_the_cards_is_refused(
 
 
 def test_the_rows_of_a_prepared_dataset_are_those_stored(small_dataset, tmp_path):
-    stored = StreamingDataset(local=str(small_dataset), batch_size=2)
+    stored = read_rows_with_streaming(small_dataset)
     dataset = StreamingBagDataset(
         remote=str(small_dataset),
         local=str(tmp_path / "cache"),
@@ -320,7 +323,7 @@ def test_the_rows_of_a_prepared_dataset_are_those_stored(small_dataset, tmp_path
     )
     assert len(dataset) == len(stored) // 2 * 2
     for number, sample in enumerate(itertools.islice(dataset, 200)):
-        assert np.array_equal(sample["input_ids"], stored[number]["tokens"])
+        assert sample["input_ids"].tolist() == stored[number]
 
 
 def test_the_card_and_the_index_of_different_datasets_are_refused(small_dataset, shards, tmp_path):
