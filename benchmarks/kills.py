@@ -1,6 +1,6 @@
 """Kills `tst prepare` with kill -9 at random moments, resumes it, and compares the finished trees.
 
-  python benchmarks/kills.py --kills 30
+  python benchmarks/kills.py --kills 30          (--s3: into a SeaweedFS started for it)
 
 A moment is drawn over the whole length of an undisturbed run, its start and its end included; the victim is
 the parent or one of its two workers. When a run comes through, its dataset is compared byte by byte with
@@ -9,6 +9,8 @@ a byte differs.
 """
 
 import argparse
+import contextlib
+import os
 import random
 import shutil
 import subprocess
@@ -16,8 +18,10 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
@@ -27,18 +31,20 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 _RUN = """
 import sys, tstdata, tstdata.tasks
 tstdata.tasks._TASK_BYTES = 100_000
-corpus, out, tokenizer = sys.argv[1:]
-tstdata.prepare(corpus, out, tokenizer, 128, workers=2, size_limit=200_000, encoder="reference")
+corpus, out, tokenizer, scratch = sys.argv[1:]
+tstdata.prepare(
+    corpus, out, tokenizer, 128, workers=2, size_limit=200_000, encoder="reference", work_dir=scratch
+)
 """
 
 
 @dataclass
 class Kill:
-    """One kill: who, at which second of its run, and how many finished tasks it left."""
+    """One kill: who, at which second of its run, and how much finished work it left."""
 
     victim: str
     moment: float
-    kept_tasks: int
+    kept: int
 
 
 @dataclass
@@ -50,17 +56,17 @@ class Table:
 
     def text(self) -> str:
         """Returns the table."""
-        lines = [f"{'kill':>4}  {'victim':<8} {'second':>7}  finished tasks kept"]
+        lines = [f"{'kill':>4}  {'victim':<8} {'second':>7}  finished tasks (and, in a store, files) kept"]
         for number, kill in enumerate(self.kills, 1):
-            lines.append(f"{number:>4}  {kill.victim:<8} {kill.moment:>7.2f}  {kill.kept_tasks}")
-        resumed = sum(kill.kept_tasks > 0 for kill in self.kills)
+            lines.append(f"{number:>4}  {kill.victim:<8} {kill.moment:>7.2f}  {kill.kept}")
+        resumed = sum(kill.kept > 0 for kill in self.kills)
         parents = sum(kill.victim == "parent" for kill in self.kills)
         return "\n".join(
             [
                 *lines,
                 "",
                 f"kills                  {len(self.kills)} ({parents} of parents)",
-                f"resumed with tasks     {resumed}",
+                f"resumed with work      {resumed}",
                 f"finished datasets      {len(self.equal)}",
                 f"bytes equal            {sum(self.equal)} of {len(self.equal)}",
             ]
@@ -74,34 +80,121 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--s3", action="store_true")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        table = kill_often(Path(folder), args.kills, random.Random(args.seed))
-    print(table.text())
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        out: Directory | Bucket = Directory(folder / "out")
+        if args.s3:
+            out = Bucket(stack.enter_context(_seaweedfs(folder / "server")), folder / "scratch")
+        table = kill_often(folder, out, args.kills, random.Random(args.seed))
+    print(f"output: {out.kind}\n{table.text()}")
     return 0 if all(table.equal) and table.equal else 1
 
 
-def kill_often(folder: Path, kills: int, draw: random.Random) -> Table:
-    """Kills runs in a folder until there were so many kills and the last run came through."""
+@dataclass
+class Directory:
+    """Output on the local disk."""
+
+    path: Path
+    kind = "a local directory"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """What `tst prepare --out` gets."""
+        return str(self.path)
+
+    def is_begun(self) -> bool:
+        """Whether anything of a preparation is left."""
+        return self.path.exists()
+
+    def kept_tasks(self) -> int:
+        """How many finished tasks a killed run left."""
+        return len(list(self.path.glob(".prepare/task-*.json")))
+
+    def tree(self) -> dict[str, bytes]:
+        """All files by name."""
+        return tree(self.path)
+
+    def clear(self) -> None:
+        """Makes room for another dataset."""
+        shutil.rmtree(self.path)
+
+
+@dataclass
+class Bucket:
+    """Output in an S3 server, by way of a scratch directory."""
+
+    store: Any
+    scratch: Path
+    kind = "s3:// (SeaweedFS)"
+
+    @property
+    def address(self) -> str:
+        """What `tst prepare --out` gets."""
+        return str(self.store.uri("out"))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Where the server is, and its credentials."""
+        return dict(self.store.environment)
+
+    def is_begun(self) -> bool:
+        """Whether anything of a preparation is left, here or there."""
+        return bool(self.store.keys("out")) or any(self.scratch.glob("*"))
+
+    def kept_tasks(self) -> int:
+        """How many finished tasks, or files in the store, a killed run left."""
+        return len(list(self.scratch.glob("*/.prepare/task-*.json"))) + len(self.store.keys("out/"))
+
+    def tree(self) -> dict[str, bytes]:
+        """All objects by name."""
+        return dict(self.store.tree("out"))
+
+    def clear(self) -> None:
+        """Makes room for another dataset."""
+        for key in self.store.keys("out"):
+            self.store.client.delete_object(Bucket=self.store.bucket, Key=key)
+
+
+def _seaweedfs(folder: Path) -> contextlib.AbstractContextManager[Any]:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from object_stores import seaweedfs
+
+    folder.mkdir()
+    return seaweedfs(folder)
+
+
+def kill_often(folder: Path, out: Directory | Bucket, kills: int, draw: random.Random) -> Table:
+    """Kills runs into `out` until there were so many kills and the last run came through.
+
+    What they are compared with is a run into a local directory that nobody disturbs.
+    """
     tokenizer, corpus = make_inputs(folder)
+    whole = Directory(folder / "whole")
+    _end(_start(corpus, whole, tokenizer, folder))
     begin = time.monotonic()
-    _end(_start(corpus, folder / "whole", tokenizer))
-    length = time.monotonic() - begin
-    wanted, table, out = tree(folder / "whole"), Table(), folder / "out"
-    while len(table.kills) < kills or not table.equal or out.exists():
-        process = _start(corpus, out, tokenizer)
+    _end(_start(corpus, out, tokenizer, folder))
+    length, wanted, table = time.monotonic() - begin, whole.tree(), Table()
+    table.equal.append(out.tree() == wanted)
+    out.clear()
+    # Until the last killed run was finished, too.
+    while len(table.kills) < kills or out.is_begun():
+        process = _start(corpus, out, tokenizer, folder)
         if len(table.kills) < kills and (kill := _kill(process, out, draw, length)) is not None:
             table.kills.append(kill)
             continue
         _end(process)
-        table.equal.append(tree(out) == wanted)
-        shutil.rmtree(out)
+        table.equal.append(out.tree() == wanted)
+        out.clear()
     return table
 
 
-def _start(corpus: Path, out: Path, tokenizer: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "ignore", "-c", _RUN, str(corpus), str(out), str(tokenizer)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
+def _start(corpus: Path, out: Directory | Bucket, tokenizer: Path, folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "ignore", "-c", _RUN, str(corpus), out.address, str(tokenizer)]
+    command.append(str(folder / "scratch"))
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, **out.environment})
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -111,7 +204,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     assert process.returncode == 0, said.decode()[-2000:]
 
 
-def _kill(process: subprocess.Popen[bytes], out: Path, draw: random.Random, length: float) -> Kill | None:
+def _kill(
+    process: subprocess.Popen[bytes], out: Directory | Bucket, draw: random.Random, length: float
+) -> Kill | None:
     """Kills one process of a run at a random moment; returns None if it had ended by then."""
     begin, moment = time.monotonic(), draw.uniform(0, length)
     while process.poll() is None and time.monotonic() - begin < moment:
@@ -127,9 +222,7 @@ def _kill(process: subprocess.Popen[bytes], out: Path, draw: random.Random, leng
     failed = process.returncode != 0
     if not failed:  # A worker that had nothing more to do: nobody misses it.
         return None
-    return Kill(
-        "parent" if victim is parent else "worker", moment, len(list(out.glob(".prepare/task-*.json")))
-    )
+    return Kill("parent" if victim is parent else "worker", moment, out.kept_tasks())
 
 
 def tree(folder: Path) -> dict[str, bytes]:

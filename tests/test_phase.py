@@ -112,7 +112,15 @@ def test_share_of_steps_is_not_warned_of(duration, run):
 
 DATA = BagData(bag_size=6, superposition_batches=40, seq_len=32)
 RUN = RunLength("100ba", growth=6)
-SAVED = {"bag_size": 6, "switch_batch": 40, "duration": "0.4dur", "weighting": "uniform", "mode": "full"}
+SAVED = {
+    "bag_size": 6,
+    "switch_batch": 40,
+    "duration": "0.4dur",
+    "weighting": "uniform",
+    "mode": "full",
+    "alternative": None,
+    "recovery_rows": None,
+}
 
 
 def settings(bag_size=None, duration=None, weighting="uniform", mode="full"):

@@ -1,5 +1,6 @@
 """`tst train`: one run from its config, in its directory, from its start or from where a kill left it."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +53,8 @@ def _run(config: RunConfig, run: RunDirectory, kept: list[Path]) -> None:
     done = batch_of(kept[-1]) if kept else 0
     _on_rank_zero(lambda: run.drop_metrics_from(done))
     log.info("run %s: %s", run.path, f"goes on from {kept[-1].name}" if kept else "starts")
-    trainer, metrics = _build(config, run, kept)
-    try:
+    with contextlib.ExitStack() as to_close:
+        trainer, metrics = _build(config, run, kept, to_close)
         if trainer.state.timestamp < trainer.state.max_duration:
             trainer.fit()
         elif not kept:
@@ -64,12 +65,15 @@ def _run(config: RunConfig, run: RunDirectory, kept: list[Path]) -> None:
         metrics.close_line()
         if dist.get_global_rank() == 0:
             run.finish(summarise(config, run, trainer))
-    finally:
-        trainer.close()
 
 
-def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Trainer, Any]":
-    """Returns the Trainer, its checkpoint loaded, and the logger that writes metrics.jsonl."""
+def _build(
+    config: RunConfig, run: RunDirectory, kept: list[Path], to_close: contextlib.ExitStack
+) -> "tuple[Trainer, Any]":
+    """Returns the Trainer, its checkpoint loaded, and the logger that writes metrics.jsonl.
+
+    `to_close` gets the Trainer and the datasets, which hold shared memory, also when building fails.
+    """
     from composer import Trainer
     from composer.utils import dist, reproducibility
 
@@ -83,6 +87,7 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
 
     train_data = build_loader(config.train_loader, config.global_train_batch_size // dist.get_world_size())
     dataset = train_data.dataloader.dataset
+    to_close.callback(dataset.close)
     tokenizer = load_tokenizer(config, dataset)
     # Just before the weights are drawn: they depend on the seed alone, whatever the loaders drew.
     reproducibility.seed_all(config.seed)
@@ -91,7 +96,7 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
     progress = [ProgressLine()] if config.progress_bar else []
     settings = {
         **_plain(config),
-        **_evaluation(config),
+        **_evaluation(config, to_close),
         "model": model,
         "train_dataloader": train_data,
         "optimizers": build_optimizer(config.optimizer, model),
@@ -109,6 +114,7 @@ def _build(config: RunConfig, run: RunDirectory, kept: list[Path]) -> "tuple[Tra
     except BaseException:
         saver.tmp_dir_for_symlink.cleanup()
         raise
+    to_close.callback(trainer.close)
     trainer.state.callbacks.append(restore_rng_callback(trainer))
     return trainer, metrics
 
@@ -127,7 +133,7 @@ def _plain(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _evaluation(config: RunConfig) -> dict[str, Any]:
+def _evaluation(config: RunConfig, to_close: contextlib.ExitStack) -> dict[str, Any]:
     """Returns the Trainer's arguments about evaluation; none when there is no eval_loader."""
     from composer.utils import dist
 
@@ -136,8 +142,10 @@ def _evaluation(config: RunConfig) -> dict[str, Any]:
     if config.eval_loader is None:
         return {}
     rows = config.device_eval_batch_size or config.global_train_batch_size // dist.get_world_size()
+    eval_data = build_loader(config.eval_loader, rows)
+    to_close.callback(eval_data.dataloader.dataset.close)
     return {
-        "eval_dataloader": build_loader(config.eval_loader, rows),
+        "eval_dataloader": eval_data,
         "eval_interval": config.eval_interval,
         "eval_subset_num_batches": config.eval_subset_num_batches,
     }
