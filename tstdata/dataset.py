@@ -149,6 +149,8 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
         if hasattr(self, "_iterator"):
             self._iterator.non_blocking_exit()
             self._executor.shutdown()
+        for number in self.maps.numbers():
+            self.maps.drop(number)
         self._release()
 
     def _release_when_done(self) -> weakref.finalize:
