@@ -1,23 +1,22 @@
 """The dataloader over bag shards, as Composer and LLM Foundry take it."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from .dataset import StreamingBagDataset
+from .stored_batch import Batch, BatchForm, StoredBatch
 
 if TYPE_CHECKING:
     from composer.core import DataSpec
 
 logger = logging.getLogger(__name__)
 
-Batch = dict[str, torch.Tensor]
 # What the dataset decides: the DataLoader must not.
 _REFUSED = ("batch_size", "shuffle", "sampler", "batch_sampler", "collate_fn")
 
@@ -32,19 +31,28 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
 
     dataset: StreamingBagDataset
 
-    def __init__(self, dataset: StreamingBagDataset, sequence_ids: bool = False, **kwargs: Any) -> None:
-        if sequence_ids and dataset.card is None:
+    def __init__(
+        self,
+        dataset: StreamingBagDataset,
+        sequence_ids: bool = False,
+        position_ids: bool = False,
+        worker_init_fn: Callable[[int], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if (sequence_ids or position_ids) and dataset.card is None:
             raise ValueError(
                 f"{dataset.stored.where} has no card, which tells the end-of-text id: leave sequence_ids "
-                "out, or prepare the data with: tst prepare"
+                "and position_ids out, or prepare the data with: tst prepare"
             )
-        end_id = dataset.card.tokenizer.eos_id if sequence_ids and dataset.card else None
+        derived = sequence_ids or position_ids
+        end_id = dataset.card.tokenizer.eos_id if derived and dataset.card else None
         # The dataset has left the last rows out already, if they were to be: drop_last only says so.
         super().__init__(
             dataset,
             batch_size=dataset.batch_size,
             drop_last=dataset.plan.drop_last,
-            collate_fn=partial(collate_rows, end_id=end_id),
+            collate_fn=partial(collate_rows, form=BatchForm(end_id, sequence_ids, position_ids)),
+            worker_init_fn=partial(_serve_stored, then=worker_init_fn),
             **kwargs,
         )
         self._rows_yielded = 0
@@ -69,7 +77,7 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
             if batch_in_epoch == plan.num_batches:
                 self.dataset.mark_finished(epoch)
             self._last_batch = (epoch, batch_in_epoch)
-            yield batch
+            yield batch.widen() if isinstance(batch, StoredBatch) else batch
         self.dataset.mark_finished(epoch)
 
     def _warn_if_cut_short(self, epoch: int) -> None:
@@ -103,6 +111,7 @@ def build_bag_dataloader(
     num_workers: int = 0,
     drop_last: bool = True,
     sequence_ids: bool = False,
+    position_ids: bool = False,
     **dataloader_kwargs: Any,
 ) -> "DataSpec":
     """Builds the loader of a run; LLM Foundry calls it with the same arguments, by name `bag_shards`.
@@ -121,6 +130,8 @@ def build_bag_dataloader(
             short batch, its rows spread evenly over the ranks; refused if it has fewer rows than there are.
         sequence_ids: Whether batches also have `sequence_id`, shaped as `input_ids`: how many documents end
             in its row before a token, for models that mask attention across documents.
+        position_ids: Whether batches also have `position_ids`, shaped as `input_ids`: a token's place in its
+            document, or in the row if the document began before it.
         **dataloader_kwargs: The torch DataLoader's other arguments: pin_memory, prefetch_factor,
             persistent_workers ...
 
@@ -145,22 +156,23 @@ def build_bag_dataloader(
     rows = StreamingBagDataset(**{**dataset, **arguments})
     if tokenizer is not None:
         rows.stored.check_model(None, tokenizer)
-    loader = BagDataLoader(rows, sequence_ids, num_workers=num_workers, **dataloader_kwargs)
+    loader = BagDataLoader(rows, sequence_ids, position_ids, num_workers=num_workers, **dataloader_kwargs)
     return DataSpec(loader, get_num_samples_in_batch=count_rows, get_num_tokens_in_batch=count_tokens)
 
 
-def collate_rows(rows: Sequence[Mapping[str, npt.NDArray[np.int64]]], end_id: int | None = None) -> Batch:
-    """Stacks rows of one length to `input_ids` `[B, T]`, with `labels`, an unshifted copy.
+def collate_rows(rows: Sequence[Mapping[str, npt.NDArray[Any]]], form: BatchForm) -> Batch | StoredBatch:
+    """Stacks rows of one length to a batch; in a worker, to one of ids as they are stored."""
+    ids = np.stack([row["input_ids"] for row in rows])
+    return form.batch(ids) if get_worker_info() is None else StoredBatch(ids, form)
 
-    With `end_id`, the id that ends a document, also `sequence_id`: it is 0 in the row's first document, whose
-    end belongs to it, and counts up.
-    """
-    input_ids = torch.from_numpy(np.stack([row["input_ids"] for row in rows]))
-    batch = {"input_ids": input_ids, "labels": input_ids.clone()}
-    if end_id is not None:
-        ends = input_ids == end_id
-        batch["sequence_id"] = ends.cumsum(1) - ends.long()
-    return batch
+
+def _serve_stored(worker: int, then: Callable[[int], None] | None) -> None:
+    """Lets a worker's dataset serve rows as they are stored: its loader's process widens them."""
+    info = get_worker_info()
+    assert info is not None, "called in a worker"
+    cast(StreamingBagDataset, info.dataset).serves_stored = True
+    if then is not None:
+        then(worker)
 
 
 def count_rows(batch: Batch) -> int:

@@ -36,8 +36,10 @@ class FetchedShards(_Base):
     stored: StoredDataset
     # Why a shard could not be had, by number.
     _refusals: dict[int, str]
+    # Whether samples are of the stored type and no copies: in a BagDataLoader's workers, which stack them.
+    serves_stored: bool = False
 
-    def get_item(self, sample_id: int, retry: int = _TRIES - 1) -> dict[str, npt.NDArray[np.int64]]:
+    def get_item(self, sample_id: int, retry: int = _TRIES - 1) -> dict[str, npt.NDArray[Any]]:
         """Returns row `sample_id`, or, from `num_samples` on, a bag row; fetches its shard if needed.
 
         Args:
@@ -51,7 +53,8 @@ class FetchedShards(_Base):
         tokens, width = self.maps.get(shard), self.stored.seq_len
         if tokens is None or self.cache_limit:
             tokens = self._tokens(shard, retry + 1)
-        return {"input_ids": tokens[rows.start * width : rows.stop * width].astype(np.int64)}
+        ids = tokens[rows.start * width : rows.stop * width]
+        return {"input_ids": ids if self.serves_stored else ids.astype(np.int64)}
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
         """Fetches a shard if it is not local; failing is told to the other processes of the node.
