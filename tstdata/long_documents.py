@@ -49,14 +49,15 @@ def encode_long(text: str, encoder: Encoder, most_whole: int) -> Ids:
     Raises:
         LongDocumentError: There is no place to cut and too much is left for one piece.
     """
-    found: list[Ids] = []
+    # Grows in place: arrays kept to be joined would hold all ids twice.
+    found = bytearray()
     start = 0
     while len(text) - start > _PIECE + _AHEAD:
         cut = _next_cut(text, start, encoder, most_whole) if encoder.splits_first else None
         if cut is None:
             break
         stop, ids = cut
-        found.append(ids)
+        found += ids.tobytes()
         start = stop
     left = len(text) - start
     if left > max(most_whole, _PIECE + _AHEAD):
@@ -66,8 +67,9 @@ def encode_long(text: str, encoder: Encoder, most_whole: int) -> Ids:
             f"most {most_whole:,} are encoded whole. Split it, leave it out, or raise --max-whole (the "
             "reference encoder needs over 100 bytes of memory a character)."
         )
-    found.append(encoder.encode_batch([text[start:]])[0])
-    return np.concatenate(found)
+    ids, _ = encoder.encode_batch([text[start:]])
+    found += ids.tobytes()
+    return np.frombuffer(found, np.uint32)
 
 
 def _next_cut(text: str, start: int, encoder: Encoder, most: int) -> tuple[int, Ids] | None:

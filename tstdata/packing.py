@@ -25,6 +25,9 @@ def pack(ids: Ids, lengths: Lengths, eos_id: int, bos_id: int | None, dtype: str
     closed = lengths + 1 + before
     ends = np.cumsum(closed) - 1
     tokens = np.empty(int(closed.sum()), dtype)
+    if len(lengths) == 1:  # Perhaps a very long one: a mask and what numpy makes of it would be as large.
+        tokens[:before], tokens[before:-1], tokens[-1] = bos_id or 0, ids, eos_id
+        return PackedBatch(tokens, closed)
     is_text = np.ones(len(tokens), bool)
     tokens[ends] = eos_id
     is_text[ends] = False

@@ -29,21 +29,22 @@ def read_lines(
             yield found
 
 
-def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator[bytes]:
+def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator[bytes | bytearray]:
     """Yields lines without their newline; only a newline byte ends a line. With a span, those it holds."""
     left = None if span is None else span.stop - span.start
     if left == 0:
         return
-    rest: list[bytes] = []
+    # Grows in place: chunks kept to be joined would hold a very long line twice, and leave holes in memory.
+    rest = bytearray()
     for chunk in read_chunks(source, on_bytes, span):
         first, *others = chunk.split(b"\n")
-        rest.append(first)
+        rest += first
         if not others:
             continue
-        lines = [b"".join(rest), *others[:-1]]
+        lines: list[bytes | bytearray] = [rest, *others[:-1]]
         lines.reverse()
-        rest = [others[-1]]
-        del first, others, chunk  # Neither a very long line nor what it was joined from is kept here.
+        rest = bytearray(others[-1])
+        del first, others, chunk
         while lines:
             if left is not None:
                 if left <= 0:
@@ -52,11 +53,11 @@ def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator
             yield lines.pop()
         if left is not None and left <= 0:
             return
-    if last := b"".join(rest):
-        yield last
+    if rest:
+        yield rest
 
 
-def _parse(data: bytes, what: str) -> object:
+def _parse(data: bytes | bytearray, what: str) -> object:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
