@@ -4,13 +4,15 @@ A page is a story: its blocks run in order and share one directory. ```bash bloc
 environment's own commands first on the path, ```python blocks run as scripts, and a ```yaml block is the
 file named in its first line (`# run.yaml`). What is only shown (output, file trees) is marked ```text.
 Pages in docs/foundry/ are executed by `make test-foundry`, in LLM Foundry's environment; here only their
-fences and links are looked at.
+fences and links are looked at. Two pages are run at a time: most of their time is commands starting up.
 """
 
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,11 +45,29 @@ def run_block(language: str, code: str, folder: Path, name: str) -> None:
     assert done.returncode == 0, f"{name} failed:\n{code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
-@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_block_of_the_page_runs_in_order(page, tmp_path):
+def run_page(page: Path, folder: Path) -> None:
     for number, (language, code) in enumerate(blocks(page), 1):
         if language != "text":
-            run_block(language, code, tmp_path, f"{page.name}, block {number}")
+            run_block(language, code, folder, f"{page.name}, block {number}")
+
+
+@pytest.fixture(scope="module")
+def pages_run(request, tmp_path_factory) -> Iterator[dict[Path, Future[None]]]:
+    """The pages that were asked for, being run in a directory each."""
+    wanted = {
+        item.callspec.params["page"] for item in request.session.items if "pages_run" in item.fixturenames
+    }
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            page: pool.submit(run_page, page, tmp_path_factory.mktemp(page.stem))
+            for page in EXECUTED
+            if page in wanted
+        }
+
+
+@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_of_the_page_runs_in_order(page, pages_run):
+    pages_run[page].result()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
