@@ -43,6 +43,10 @@ def test_a_good_file_is_read_with_its_defaults(good):
         ("optimizer.lrr=1", "optimizer.lrr", "unknown key; did you mean 'lr'?"),
         ("scheduler.t_warm=1ba", "scheduler.t_warm", "unknown key; did you mean 't_warmup'?"),
         ("train_loader.dataset.bagsize=2", "train_loader.dataset.bagsize", "did you mean 'bag_size'?"),
+        ("fsdp_config.activation_checkpoint=true", "fsdp_config", "did you mean 'activation_checkpointing'?"),
+        ("fsdp_config.mixed_precision=HALF", "fsdp_config.mixed_precision", "'HALF'; the rule: 'DEFAULT'"),
+        ("compile_config.full_graph=true", "compile_config.full_graph", "did you mean 'fullgraph'?"),
+        ("compile_confg={}", "compile_confg", "did you mean 'compile_config'?"),
         ("callbacks.lr_moniter={}", "callbacks.lr_moniter", "unknown key; did you mean 'lr_monitor'?"),
         ("model.config.hiden_size=8", "model.config.hiden_size", "did you mean 'hidden_size'?"),
         ("model.config.model_type=lama", "model.config.model_type", "found 'lama'; did you mean 'llama'?"),
@@ -91,6 +95,11 @@ def test_an_unknown_key_or_a_wrong_value_is_named_by_its_full_path(good, overrid
         ("model.config.num_attention_heads=3", ("hidden_size: 16", "num_attention_heads 3")),
         ("scheduler.t_warmup=0.9dur", ("'0.9dur'", "'0.25dur'")),
         ("scheduler.t_decay=400tok", ("'400tok'", "'12ba'")),
+        ("compile_config={}", ("use_cache: left out", "compile_config")),
+        (
+            "fsdp_config={activation_checkpointing: true}",
+            ("use_cache: left out", "fsdp_config.activation_checkpointing"),
+        ),
         ("eval_loader.dataset.superposition_batches=1", ("superposition_batches: 1", "next-token")),
         ("train_loader.dataset.local=null", ("local: missing", "give a bag-shard directory")),
     ],
@@ -99,6 +108,12 @@ def test_a_contradiction_names_both_sides(good, override, both):
     with pytest.raises(ValueError, match="nothing was started") as raised:
         read_config(good, [override], num_ranks=2)
     assert all(side in str(raised.value) for side in both), str(raised.value)
+
+
+def test_automatic_microbatches_are_refused_with_fsdp(good):
+    overrides = ["fsdp_config={}", "device_train_microbatch_size=auto"]
+    with pytest.raises(ValueError, match=r"'auto', but .*fsdp_config"):
+        read_config(good, overrides)
 
 
 def test_all_problems_of_a_file_come_at_once(good):

@@ -6,9 +6,11 @@ from pydantic import Field
 
 from .monitors import Callbacks, Loggers
 from .sections import (
+    FSDP,
     AdamW,
     Algorithms,
     BagShards,
+    Compile,
     ConstantWithWarmup,
     CosineWithWarmup,
     DecoupledAdamW,
@@ -31,8 +33,9 @@ Scheduler = Annotated[
     Field(discriminator="name"),
 ]
 
-# What a resumed run may have different from the run directory's config.yaml: nothing that changes a loss.
-# `max_duration` may only grow. `train_loader` and `eval_loader` stand for both of their like-named keys.
+# What a resumed run may have different from the run directory's config.yaml: nothing that changes a loss by
+# more than rounding. `max_duration` may only grow. `train_loader` and `eval_loader` stand for both of their
+# like-named keys.
 CHANGEABLE = frozenset(
     {
         "run_dir",
@@ -42,6 +45,9 @@ CHANGEABLE = frozenset(
         "load_path",
         "progress_bar",
         "dist_timeout",
+        "fsdp_config",
+        "compile_config",
+        "model.config.use_cache",
         "callbacks",
         "loggers",
         *(
@@ -77,6 +83,8 @@ class RunConfig(Section):
     accumulate_train_batch_on_tokens: bool = False
     seed: NonNegativeInt = 17
     precision: Literal["fp32", "amp_bf16", "amp_fp16"] = "fp32"
+    fsdp_config: FSDP | None = None
+    compile_config: Compile | None = None
 
     model: HFCausalLM
     tokenizer: Tokenizer | None = None

@@ -7,7 +7,13 @@ from .config import RunConfig
 
 def contradictions(config: RunConfig, num_ranks: int) -> list[str]:
     """Returns one sentence for each pair of settings that cannot both hold, naming both values."""
-    return [*_batches(config, num_ranks), *_superposition(config), *_schedule(config), *_loaders(config)]
+    return [
+        *_batches(config, num_ranks),
+        *_execution(config),
+        *_superposition(config),
+        *_schedule(config),
+        *_loaders(config),
+    ]
 
 
 def _batches(config: RunConfig, num_ranks: int) -> list[str]:
@@ -23,6 +29,29 @@ def _batches(config: RunConfig, num_ranks: int) -> list[str]:
             f"global_train_batch_size {rows} on {num_ranks} ranks"
         ]
     return []
+
+
+def _execution(config: RunConfig) -> list[str]:
+    problems = []
+    sharding = config.fsdp_config
+    if sharding is not None and config.device_train_microbatch_size == "auto":
+        problems.append(
+            "device_train_microbatch_size: 'auto', but Composer finds no size of its own with fsdp_config "
+            "(FSDP2); give a number of rows"
+        )
+    asks = {
+        "compile_config": config.compile_config is not None,  # dynamo cannot follow the making of a cache
+        # Layers that run again in the backward pass would fill it twice.
+        "fsdp_config.activation_checkpointing": sharding is not None and sharding.activation_checkpointing,
+    }
+    cache = config.model.config.get("use_cache", "left out")
+    problems += [
+        f"model.config.use_cache: {cache}, but {name} needs a model that keeps no cache; add "
+        "model.config.use_cache=false"
+        for name, is_on in asks.items()
+        if is_on and cache is not False
+    ]
+    return problems
 
 
 def _superposition(config: RunConfig) -> list[str]:

@@ -176,6 +176,24 @@ class TokenSuperposition(Section):
     fused_loss: bool | Literal["always"] = True
 
 
+class FSDP(Section):
+    """`fsdp_config`: weights, gradients and optimizer state sharded over the ranks, by torch's FSDP2."""
+
+    reshard_after_forward: bool = True
+    activation_checkpointing: bool = False
+    activation_cpu_offload: bool = False
+    mixed_precision: Literal["DEFAULT", "PURE", "FULL"] = "DEFAULT"
+
+
+class Compile(Section):
+    """`compile_config`: the arguments of torch.compile (None: its own default); {} compiles too."""
+
+    backend: str | None = None
+    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = None
+    fullgraph: bool | None = None
+    dynamic: bool | None = None
+
+
 class GradientClipping(Section):
     """`algorithms.gradient_clipping`: Composer's."""
 

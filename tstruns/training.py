@@ -77,6 +77,7 @@ def _build(
     from composer import Trainer
     from composer.utils import dist, reproducibility
 
+    from .execution import average_gradients, execution
     from .loaders import build_loader
     from .metrics_file import MetricsFile
     from .model import build_model
@@ -97,6 +98,7 @@ def _build(
     settings = {
         **_plain(config),
         **_evaluation(config, to_close),
+        **execution(config, model),
         "model": model,
         "train_dataloader": train_data,
         "optimizers": build_optimizer(config.optimizer, model),
@@ -115,6 +117,7 @@ def _build(
         saver.tmp_dir_for_symlink.cleanup()
         raise
     to_close.callback(trainer.close)
+    average_gradients(trainer)
     trainer.state.callbacks.append(restore_rng_callback(trainer))
     return trainer, metrics
 
