@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from .adapter import Head, ModelAdapter, register_adapter
 from .batch import BatchLayout
-from .fold import fold_bags, fold_mask, fold_sequence_id, next_bag_targets, next_window_targets, superpose
+from .fold import (
+    fold_bags,
+    fold_mask,
+    fold_position_ids,
+    fold_sequence_id,
+    next_bag_targets,
+    next_window_targets,
+    superpose,
+)
 from .loss import linear_multi_hot_cross_entropy, multi_hot_cross_entropy, sum_to_one_cross_entropy
 from .weights import WEIGHTINGS, bag_weights
 
@@ -23,6 +31,7 @@ __all__ = [
     "bag_weights",
     "fold_bags",
     "fold_mask",
+    "fold_position_ids",
     "fold_sequence_id",
     "linear_multi_hot_cross_entropy",
     "multi_hot_cross_entropy",

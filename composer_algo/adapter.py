@@ -63,6 +63,11 @@ class ModelAdapter:
         """Return, by name, what the native loss adds to the cross-entropy, weighted as it weighs them."""
         return {}
 
+    @property
+    def z_loss(self) -> float:
+        """What the native loss multiplies logsumexp(logits)² with before it adds it; 0 for models without."""
+        return 0.0
+
     def head(self) -> Head | None:
         """Return the head, if the loss may be computed in its place; then outputs are a mapping."""
         return None

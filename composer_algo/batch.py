@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 
-from .fold import fold_bags, fold_mask, fold_sequence_id, next_bag_targets, next_window_targets
+from .fold import (
+    fold_bags,
+    fold_mask,
+    fold_position_ids,
+    fold_sequence_id,
+    next_bag_targets,
+    next_window_targets,
+)
 
 __all__ = ["COUNTS", "MODES", "TARGETS", "BatchLayout", "check_batch", "check_row_length", "superpose_batch"]
 
@@ -23,7 +30,11 @@ TARGETS = "superposition_targets"
 COUNTS = ("total_tokens", "loss_generating_tokens")
 
 # Inputs with one value for each token that have a rule, and the rule.
-FOLDED = {"attention_mask": fold_mask, "sequence_id": fold_sequence_id}
+FOLDED = {
+    "attention_mask": fold_mask,
+    "position_ids": fold_position_ids,
+    "sequence_id": fold_sequence_id,
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,8 @@ def superpose_batch(
     - ``output_only``: ids stay ``[B, T]``; token t predicts tokens t + 1 .. t + S, near the end of the row
       those that exist.
 
-    An attention mask is folded as :func:`fold_mask` says, a ``sequence_id`` as :func:`fold_sequence_id`.
+    An attention mask is folded as :func:`fold_mask` says, a ``sequence_id`` as :func:`fold_sequence_id`,
+    ``position_ids`` as :func:`fold_position_ids`.
     Every tensor added has one entry for each row, so that Composer can split the batch into microbatches.
 
     Raises:

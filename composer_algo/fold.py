@@ -8,6 +8,7 @@ import torch
 __all__ = [
     "fold_bags",
     "fold_mask",
+    "fold_position_ids",
     "fold_sequence_id",
     "next_bag_targets",
     "next_window_targets",
@@ -55,6 +56,24 @@ def fold_mask(mask_BT: torch.Tensor, bag_size: int) -> torch.Tensor:
             "tokens, or pack them without padding as `tst prepare` does."
         )
     return attended_BL.contiguous()
+
+
+def fold_position_ids(position_ids_BT: torch.Tensor, bag_size: int) -> torch.Tensor:
+    """Fold the places of tokens in their documents to those of bags: ``[B, T] -> [B, T / bag_size]``.
+
+    The rule: a bag's place is that of its last token, in whole bags. So the bags of a document count 0, 1,
+    2, ... from the first that belongs to it by :func:`fold_sequence_id`'s rule.
+
+    >>> fold_position_ids(torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2]]), 2).tolist()
+    [[0, 1, 0, 1]]
+
+    Raises:
+        ValueError: ``position_ids_BT`` is not a 2-D integer tensor, or T is not a multiple of ``bag_size``.
+    """
+    position_ids_BLS = _fold(
+        _check_integers(position_ids_BT, "position_ids"), check_bag_size(bag_size), "position_ids"
+    )
+    return position_ids_BLS[..., -1].div(bag_size, rounding_mode="floor")
 
 
 def fold_sequence_id(sequence_id_BT: torch.Tensor, bag_size: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ __all__ = ["HuggingFaceAdapter", "MPTAdapter"]
 # Models whose logits are their output embedding times the hidden states, then soft-capped where the config
 # says so, and nothing else; tests hold each to it. Others may scale, and go by way of their logits.
 PLAIN_HEADS = {
+    "bamba",
     "gemma3_text",
     "gpt2",
     "gpt_neox",
@@ -75,6 +76,11 @@ class HuggingFaceAdapter(ModelAdapter):
             "to weigh it with. Set output_router_logits=False in its config to train without the auxiliary "
             "loss."
         )
+
+    @property
+    def z_loss(self) -> float:
+        """The factor of Bamba's z-loss, which its forward adds only where it is given labels."""
+        return float(getattr(self.model.config, "z_loss_coefficient", 0.0))
 
     def head(self) -> Head | None:
         """Return the output embedding of a model known to add nothing to it, else None."""

@@ -25,22 +25,38 @@ class Objective:
         """Whether the loss can be had from hidden states without the logits."""
         return self._settings.alternative is None
 
-    def from_logits(self, logits_BLV: torch.Tensor, targets_BLS: torch.Tensor) -> torch.Tensor:
+    def from_logits(
+        self, logits_BLV: torch.Tensor, targets_BLS: torch.Tensor, *, z_loss: float = 0.0
+    ) -> torch.Tensor:
         """Return the loss, a scalar, from logits."""
         if self._settings.alternative == "sum_to_one":
             return sum_to_one_cross_entropy(logits_BLV, targets_BLS)
-        return multi_hot_cross_entropy(logits_BLV, targets_BLS, self._weights_for(targets_BLS))
+        weights = self._weights_for(targets_BLS)
+        return multi_hot_cross_entropy(logits_BLV, targets_BLS, weights, z_loss=z_loss)
 
     def from_hidden(
         self,
         hidden_BLD: torch.Tensor,
         weight_VD: torch.Tensor,
         targets_BLS: torch.Tensor,
-        softcap: float | None,
+        *,
+        softcap: float | None = None,
+        z_loss: float = 0.0,
     ) -> torch.Tensor:
         """Return the same loss from hidden states and the output embedding, without the logits."""
         weights = self._weights_for(targets_BLS)
-        return linear_multi_hot_cross_entropy(hidden_BLD, weight_VD, targets_BLS, weights, softcap=softcap)
+        return linear_multi_hot_cross_entropy(
+            hidden_BLD, weight_VD, targets_BLS, weights, softcap=softcap, z_loss=z_loss
+        )
+
+    def refuse(self, *, z_loss: float) -> None:
+        """Raise ValueError for a model whose z-loss the alternative has no place for."""
+        if z_loss and self._settings.alternative is not None:
+            raise ValueError(
+                f"the model adds a z-loss of {z_loss} to its loss; alternative "
+                f"{self._settings.alternative!r} has none. Leave out alternative, or set the model config's "
+                "z_loss_coefficient to 0."
+            )
 
     def row_shares(self, targets_BLS: torch.Tensor) -> list[float]:
         """Return what each row contributes to the denominator of the batch's mean.

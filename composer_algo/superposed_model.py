@@ -29,6 +29,7 @@ class SuperposedModel:
     def __init__(
         self, adapter: ModelAdapter, objective: Objective, *, folds_inputs: bool, fused: bool
     ) -> None:
+        objective.refuse(z_loss=adapter.z_loss)
         self._adapter, self._objective = adapter, objective
         self._native_forward, self._native_loss = adapter.model.forward, adapter.model.loss
         # What a forward under way hands to the patched embedding and head.
@@ -76,7 +77,7 @@ class SuperposedModel:
         """Return the native loss, or the multi-hot loss when the batch carries superposition targets.
 
         The latter is a dict as Composer logs it: ``total`` is minimised; ``mce`` is the multi-hot part of it
-        and what auxiliary losses the model has, by their names, the rest.
+        (z-loss included) and what auxiliary losses the model has, by their names, the rest.
         """
         targets = batch.get(TARGETS) if isinstance(batch, Mapping) else None
         if targets is None:
@@ -86,7 +87,8 @@ class SuperposedModel:
             # gradient.
             main = outputs["loss"] + self._adapter.logits(outputs).sum()
         else:
-            main = self._objective.from_logits(self._checked_logits(outputs, targets), targets)
+            logits = self._checked_logits(outputs, targets)
+            main = self._objective.from_logits(logits, targets, z_loss=self._adapter.z_loss)
         auxiliary = {
             name: value.to(main.device) for name, value in self._adapter.auxiliary_losses(outputs).items()
         }
@@ -118,7 +120,7 @@ class SuperposedModel:
         module.forward = forward  # type: ignore[method-assign, assignment]
 
     def _patch_head(self, module: torch.nn.Module, scale: float, softcap: float | None) -> None:
-        native = module.forward
+        native, z_loss = module.forward, self._adapter.z_loss
 
         def forward(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             # MPT's tied head is also its embedding, which is called with ids.
@@ -126,7 +128,9 @@ class SuperposedModel:
                 return native(hidden, *args, **kwargs)
             scaled = hidden if scale == 1 else hidden * scale
             weight: Any = module.weight
-            self._fused_loss = self._objective.from_hidden(scaled, weight, self._targets, softcap)
+            self._fused_loss = self._objective.from_hidden(
+                scaled, weight, self._targets, softcap=softcap, z_loss=z_loss
+            )
             # In the place of the logits, so that whatever the model does with those has nothing to do. Of
             # hidden, and not new: backward must pass through the output of every module that FSDP wraps.
             return hidden[..., :0].clone()

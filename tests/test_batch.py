@@ -49,8 +49,8 @@ def test_superposing_leaves_the_batch_that_came_in_as_it_was():
         ({"input_ids": torch.zeros(1, 8).long()}, r"\['input_ids'\].*labels"),
         ({"input_ids": torch.zeros(1, 8).long(), "labels": torch.zeros(1, 7).long()}, r"\[1, 7\].*\[1, 8\]"),
         (
-            {key: torch.zeros(1, 8).long() for key in ("input_ids", "labels", "position_ids")},
-            "position_ids.*no rule",
+            {key: torch.zeros(1, 8).long() for key in ("input_ids", "labels", "token_type_ids")},
+            "token_type_ids.*no rule",
         ),
     ],
 )
@@ -64,6 +64,29 @@ def test_bag_belongs_to_the_document_of_its_last_token():
     documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2]])
     batch = superpose_batch({"input_ids": ids, "labels": ids, "sequence_id": documents}, 4, "full")
     assert batch["sequence_id"].tolist() == [[1, 2]]
+
+
+def test_bags_of_a_document_count_from_the_first_that_belongs_to_it():
+    lengths = (5, 1, 2, 13, 3)  # documents end inside bags, and one is shorter than any
+    ids = torch.zeros(1, sum(lengths), dtype=torch.int64)
+    places = torch.cat([torch.arange(length) for length in lengths])[None]
+    documents = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))[None]
+    extra = {"position_ids": places, "sequence_id": documents}
+    batch = superpose_batch({"input_ids": ids, "labels": ids, **extra}, 4, "full")
+    assert batch["sequence_id"].tolist() == [[0, 2, 3, 3, 3, 4]]
+    counted, expected = {}, []
+    for document in batch["sequence_id"][0].tolist():
+        expected.append(counted.setdefault(document, 0))
+        counted[document] += 1
+    assert batch["position_ids"].tolist() == [expected]
+
+
+def test_positions_through_a_whole_row_are_those_the_model_would_count_itself():
+    ids = torch.zeros(2, 12, dtype=torch.int64)
+    batch = superpose_batch(
+        {"input_ids": ids, "labels": ids, "position_ids": torch.arange(12).expand(2, 12)}, 4, "full"
+    )
+    assert batch["position_ids"].tolist() == [[0, 1, 2]] * 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 8, 8)])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, make_hf_model
+from tiny_models import CONFIGS, make_hf_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from composer_algo import fold_bags, multi_hot_cross_entropy, next_bag_targets, superpose
@@ -36,19 +36,19 @@ def counted(model, bag_size: int) -> int:
 )
 def test_the_formula_is_what_torch_counts_in_either_phase(family, bag_size):
     model = make_hf_model(family, attn_implementation="eager")
-    shape = shape_of(FAMILIES[family])
+    shape = shape_of(CONFIGS[family])
     said = flops_per_step(shape, rows=ROWS, data_len=SEQ_LEN * bag_size, bag_size=bag_size)
     assert counted(model, bag_size) == said
 
 
 def test_a_step_costs_the_same_in_both_phases():
-    shape = shape_of(FAMILIES["qwen3-moe"])
+    shape = shape_of(CONFIGS["qwen3-moe"])
     costs = {flops_per_step(shape, rows=8, data_len=64 * s, bag_size=s) for s in (1, 2, 6, 16)}
     assert len(costs) == 1
 
 
 def test_averaging_adds_one_vector_a_token_forward_and_backward():
-    shape = shape_of(FAMILIES["llama"])
+    shape = shape_of(CONFIGS["llama"])
     assert averaging_additions(shape, 1) == 0
     assert averaging_additions(shape, 6) == 2 * 6 * 32
 
@@ -88,7 +88,7 @@ def test_the_hand_written_count_is_the_built_models(changes):
 
 
 def test_any_other_decoder_is_built_and_counted():
-    shape = shape_of(FAMILIES["gpt2"])
+    shape = shape_of(CONFIGS["gpt2"])
     assert shape.total_params == sum(weight.numel() for weight in make_hf_model("gpt2").parameters())
     assert shape.is_tied
     # Of each layer's 12 * 32 * 32 weights and the tied head, none is a lookup; the position table is one.
@@ -96,7 +96,7 @@ def test_any_other_decoder_is_built_and_counted():
 
 
 def test_active_parameters_are_all_but_the_experts_not_visited():
-    shape = shape_of(FAMILIES["qwen3-moe"])
+    shape = shape_of(CONFIGS["qwen3-moe"])
     expert = 3 * 32 * 24
     assert shape.total_params - shape.active_params == 2 * (4 - 2) * expert
     assert shape.active_non_embedding_params == shape.active_params - 61 * 32 * (1 if shape.is_tied else 2)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny_models import BAG_SIZE, FAMILIES, SEQ_LEN, VOCABULARY, make_hf_model, make_model
+from tiny_models import BAG_SIZE, SEQ_LEN, TIED_AND_UNTIED, VOCABULARY, make_hf_model, make_model
 
 from composer_algo import WEIGHTINGS, multi_hot_cross_entropy
 from composer_algo.algorithm import adapter_for
@@ -32,7 +32,7 @@ def superposed_batch(mode="full", bag_size=BAG_SIZE):
     return {key: value for key, value in batch.items() if key != "labels"}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TIED_AND_UNTIED)
 def test_bags_enter_the_model_as_their_averaged_embeddings_bit_for_bit(family):
     batch = superposed_batch()
     with torch.no_grad():
@@ -43,7 +43,7 @@ def test_bags_enter_the_model_as_their_averaged_embeddings_bit_for_bit(family):
     assert torch.equal(logits, reference)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TIED_AND_UNTIED)
 def test_ordinary_batch_takes_the_native_path_bit_for_bit(family):
     ids = torch.randint(0, VOCABULARY, (2, SEQ_LEN), generator=torch.Generator().manual_seed(3))
     batch = {"input_ids": ids, "labels": ids.clone()}
@@ -57,7 +57,7 @@ def test_ordinary_batch_takes_the_native_path_bit_for_bit(family):
         assert torch.equal(ours.grad, native.grad)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TIED_AND_UNTIED)
 def test_no_target_lies_in_its_own_input(family):
     model, batch = adapted(family).eval(), superposed_batch()
     changed = 5
@@ -71,6 +71,24 @@ def test_no_target_lies_in_its_own_input(family):
     assert (before[:, changed] - after[:, changed]).abs().amax() > 1e-4
     # Bag j predicts bag j + 1, so what was changed is what the unchanged logits predict.
     assert torch.equal(batch[TARGETS][:, changed - 1], batch["input_ids"][:, changed])
+
+
+def test_packed_documents_stay_apart_in_bags_by_their_position_ids():
+    document = SEQ_LEN // 2 * BAG_SIZE
+    ids = torch.randint(0, VOCABULARY, (1, 2 * document), generator=torch.Generator().manual_seed(3))
+    places = torch.arange(document).repeat(2)[None]
+    other = ids.clone()
+    other[:, :BAG_SIZE] = (other[:, :BAG_SIZE] + 1) % VOCABULARY
+    # transformers reads documents out of positions only where it keeps no cache.
+    model, logits = adapted(use_cache=False).eval(), []
+    for tokens in (ids, other):
+        batch = superpose_batch(
+            {"input_ids": tokens, "labels": tokens, "position_ids": places}, BAG_SIZE, "full"
+        )
+        with torch.no_grad():
+            logits.append(model({k: v for k, v in batch.items() if k != "labels"})["logits"])
+    assert torch.equal(logits[0][:, SEQ_LEN // 2 :], logits[1][:, SEQ_LEN // 2 :])
+    assert not torch.equal(logits[0][:, : SEQ_LEN // 2], logits[1][:, : SEQ_LEN // 2])
 
 
 @pytest.mark.parametrize("mode", ["full", "input_only", "output_only"])
@@ -111,11 +129,36 @@ def test_router_auxiliary_loss_stays_away_when_the_config_does_not_ask_for_it():
     assert set(model.loss(model(batch), batch)) == {"total", "mce"}
 
 
+@pytest.mark.parametrize("family", TIED_AND_UNTIED)
+def test_tied_models_share_one_weight_and_untied_ones_have_two(family):
+    model = make_hf_model(family)
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    assert (embedding is head) == family.endswith("-tied")
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_z_loss_of_the_model_is_added_as_its_own_forward_adds_it(fused):
+    batch, factor = superposed_batch(), 0.05
+    model, plain = adapted("bamba", fused=fused), make_hf_model("bamba")
+    loss = model.loss(model(batch), batch)["total"]
+    embeddings = plain.get_input_embeddings()(batch["input_ids"]).float().mean(dim=2)
+    logits = plain(inputs_embeds=embeddings).logits[:, :-1]
+    expected = multi_hot_cross_entropy(logits, batch[TARGETS][:, :-1])
+    # Over the positions that have targets; the model's own also asks it of the last one, which has none.
+    expected = expected + factor * logits.logsumexp(dim=-1).square().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_z_loss_is_refused_beside_a_loss_that_has_no_place_for_it():
+    with pytest.raises(ValueError, match=r"z-loss of 0.05.*'sum_to_one'.*z_loss_coefficient to 0"):
+        adapted("bamba", settings=Settings(alternative="sum_to_one"))
+
+
 def test_weights_have_the_same_names_with_and_without_the_adapter():
     assert list(adapted().state_dict()) == list(make_model().state_dict())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TIED_AND_UNTIED)
 def test_loss_in_the_place_of_the_head_is_that_of_the_logits(family):
     batch, results = superposed_batch(), []
     for fused in (True, False):

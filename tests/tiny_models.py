@@ -16,10 +16,8 @@ LLAMA_LIKE = {**SMALL, "intermediate_size": 48, "num_key_value_heads": 1}
 LEARNED = {"max_position_embeddings": 64, "word_embed_proj_dim": 16, "ffn_dim": 48, "dropout": 0.0}
 MOE = {"num_experts_per_tok": 2, "output_router_logits": True, "router_aux_loss_coef": 0.05}
 FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {"model_type": "llama", **LLAMA_LIKE, "tie_word_embeddings": False},
-    "llama-tied": {"model_type": "llama", **LLAMA_LIKE, "tie_word_embeddings": True},
+    "llama": {"model_type": "llama", **LLAMA_LIKE},
     "qwen3": {"model_type": "qwen3", **LLAMA_LIKE, "head_dim": 16},
-    "qwen3-tied": {"model_type": "qwen3", **LLAMA_LIKE, "head_dim": 16, "tie_word_embeddings": True},
     "qwen3-moe": {
         "model_type": "qwen3_moe",
         **LLAMA_LIKE,
@@ -30,19 +28,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "mixtral": {"model_type": "mixtral", **LLAMA_LIKE, "num_local_experts": 4, **MOE},
     "mistral": {"model_type": "mistral", **LLAMA_LIKE, "sliding_window": 8},
-    # Embeddings scaled by their module, tied, sliding and full attention in turn.
+    # Embeddings scaled by their module, sliding and full attention in turn, capped logits.
     "gemma3": {
         "model_type": "gemma3_text",
         **LLAMA_LIKE,
         "head_dim": 16,
         "sliding_window": 8,
         "layer_types": ["sliding_attention", "full_attention"],
-    },
-    "gemma3-untied-capped": {
-        "model_type": "gemma3_text",
-        **LLAMA_LIKE,
-        "head_dim": 16,
-        "tie_word_embeddings": False,
         "final_logit_softcapping": 0.5,
     },
     "gpt2": {
@@ -58,17 +50,33 @@ FAMILIES: dict[str, dict[str, Any]] = {
         **SPECIAL,
     },
     "gpt-neox": {"model_type": "gpt_neox", **SMALL, "intermediate_size": 48, "max_position_embeddings": 64},
-    # Learned positions counted from the attention mask; tied, by way of a narrower embedding.
+    # Learned positions counted from the attention mask; a narrower embedding.
     "opt": {"model_type": "opt", **SMALL, **LEARNED, **SPECIAL},
-    "opt-untied": {"model_type": "opt", **SMALL, **LEARNED, **SPECIAL, "tie_word_embeddings": False},
     # Rotary positions in one layer of two.
     "smollm3": {"model_type": "smollm3", **LLAMA_LIKE, **SPECIAL, "no_rope_layers": [1, 0]},
     "olmo2": {"model_type": "olmo2", **LLAMA_LIKE, **SPECIAL},
+    # A state space layer and an attention layer; the one decoder of transformers with a z-loss.
+    "bamba": {
+        "model_type": "bamba",
+        **LLAMA_LIKE,
+        "attn_layer_indices": [1],
+        "mamba_n_heads": 4,
+        "mamba_d_state": 8,
+        "mamba_chunk_size": 8,
+        "z_loss_coefficient": 0.05,
+    },
 }
+# Every family both ways, whichever is its default.
+TIED_AND_UNTIED = {
+    f"{family}-{kind}": {**config, "tie_word_embeddings": kind == "tied"}
+    for family, config in FAMILIES.items()
+    for kind in ("tied", "untied")
+}
+CONFIGS = {**FAMILIES, **TIED_AND_UNTIED}
 
 
 def make_hf_model(family: str = "llama", **changes: Any) -> transformers.PreTrainedModel:
-    config = dict(FAMILIES[family], **changes)
+    config = dict(CONFIGS[family], **changes)
     torch.manual_seed(0)
     return transformers.AutoModelForCausalLM.from_config(
         transformers.AutoConfig.for_model(config.pop("model_type"), **config)
