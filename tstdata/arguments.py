@@ -1,10 +1,13 @@
 """Arguments that StreamingBagDataset refuses before it touches a file."""
 
+import logging
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from .spans import SHUFFLE_ALGOS
+
+logger = logging.getLogger(__name__)
 
 # Streaming's arguments that would break a law of the sample order, and why.
 _REFUSED = {
@@ -54,4 +57,46 @@ def check_arguments(
             f"superposition_batches {superposition_batches} has no effect with bag_size 1: a bag of one "
             "token is that token. Set superposition_batches: 0, or a larger bag_size.",
             stacklevel=3,
+        )
+
+
+def check_on_bad_shard(on_bad_shard: Any) -> None:
+    """Refuses all but "error".
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if on_bad_shard != "error":
+        raise ValueError(
+            f'on_bad_shard is {on_bad_shard!r}; it is "error": a damaged shard is fetched again by '
+            "itself, and to go on without one that can't be had would change which rows are in every later "
+            "batch. To do without it, prepare a dataset that lacks it."
+        )
+
+
+def check_cache_limit(limit: int | None, index_bytes: int, shard_bytes: int, processes: int) -> None:
+    """Refuses a limit that the index and one shard do not fit in; warns of one that is fetched into in vain.
+
+    Args:
+        limit: Bytes that the cache may hold; None: any number.
+        index_bytes: What of them index.json takes.
+        shard_bytes: What the largest shard takes while it is unpacked.
+        processes: How many ranks of this machine read.
+
+    Raises:
+        ValueError: It is too low.
+    """
+    if limit is None:
+        return
+    least, good = index_bytes + shard_bytes, index_bytes + max(4, 2 * processes) * shard_bytes
+    if limit < least:
+        raise ValueError(
+            f"cache_limit is {limit:,} bytes; the index and the largest shard need {least:,}. From {good:,} "
+            "on shards are not fetched again and again."
+        )
+    if limit < good:
+        logger.warning(
+            "cache_limit %s bytes holds %d of the largest shards: they will be fetched again and again. Give "
+            "it %s or more.",
+            *(f"{limit:,}", (limit - index_bytes) // shard_bytes, f"{good:,}"),
         )

@@ -6,7 +6,6 @@ import logging
 import os
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future
 from multiprocessing.shared_memory import SharedMemory as BuiltinSharedMemory
 from typing import Any
 
@@ -14,18 +13,20 @@ import numpy as np
 import numpy.typing as npt
 from streaming import Stream, StreamingDataset
 from streaming.base.constant import RESUME
-from streaming.base.distributed import barrier
+from streaming.base.distributed import all_gather_object, barrier
 from streaming.base.hashing import get_hash
 from streaming.base.shared import SharedMemory, _get_path, prefix
 from streaming.base.stream import streams_registry
+from streaming.base.util import bytes_to_int
 from streaming.base.world import World
 
-from .arguments import check_arguments
+from .arguments import check_arguments, check_cache_limit, check_on_bad_shard
 from .attachment import Attachment
 from .order import EpochOrder
 from .plan import SuperpositionPlan
 from .position import ResumableEpochs
 from .rows import BagSpanner
+from .run_watch import WatchedReading
 from .shard_fetching import FetchedShards
 from .shard_maps import ShardMaps
 from .sharing import closing_what_is_looked_at, one_start_at_a_time, read_shared, release
@@ -35,13 +36,18 @@ from .worker_ids import Seat, WorkerIds
 
 logger = logging.getLogger(__name__)
 
+# Instead of Streaming's two tries within 2 seconds: a store that answers 5xx for some 20 does no harm.
+_DEFAULTS = {"download_retry": 5}
+
 
 @streams_registry.register("tstdata_verified")
 class VerifiedStream(VerifiedFetching, Stream):
     """How shards are fetched."""
 
+    gather = staticmethod(all_gather_object)
 
-class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
+
+class StreamingBagDataset(ResumableEpochs, WatchedReading, FetchedShards, StreamingDataset):
     """Streams bag shards: `superposition_batches` global batches of bag rows, then rows, in an exact order.
 
     Samples are `{"input_ids": int64 array [T]}`, T = `bag_size * seq_len` in phase (i), else `seq_len`.
@@ -66,6 +72,7 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
             batch.
         validate_hash: Which of the shards' hashes is checked, after each download and when a shard that lies
             in `local` is first read: its name, "auto" for the first in index.json, or None for no check.
+        on_bad_shard: "error", once fetching it again has not helped: without it the order would be another.
         **streaming_kwargs: The rest of StreamingDataset's arguments; those that would break the order are
             refused.
 
@@ -90,6 +97,7 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
         shuffle_block_size: int | None = None,
         drop_last: bool = True,
         validate_hash: str | None = "auto",
+        on_bad_shard: str = "error",
         **streaming_kwargs: Any,
     ) -> None:
         check_arguments(
@@ -101,6 +109,7 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
             shuffle_block_size,
             streaming_kwargs,
         )
+        check_on_bad_shard(on_bad_shard)
         with (
             one_start_at_a_time(World.detect().is_local_leader, barrier),
             closing_what_is_looked_at(prefix, lambda memory: memory is getattr(self, "_locals_shm", None)),
@@ -114,8 +123,10 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
                 shuffle_seed=shuffle_seed,
                 shuffle_algo=shuffle_algo,
                 validate_hash=None if validate_hash == "auto" else validate_hash,
-                **{**streaming_kwargs, "stream_name": "tstdata_verified"},
+                # Its own check refuses a limit below four shards, which here can do.
+                **{**_DEFAULTS, **streaming_kwargs, "stream_name": "tstdata_verified", "cache_limit": None},
             )
+        self._limit_cache(streaming_kwargs.get("cache_limit"))
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches
         self._block_size = shuffle_block_size
@@ -140,7 +151,7 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
         self.maps = ShardMaps(self.shards, get_hash, self.streams[0].validate_hash)
         self._refusals: dict[int, str] = {}
         self._attachment = Attachment(bag_size, superposition_batches)
-        self._failure: BaseException | None = None
+        self._maker = os.getpid()
         self._release = self._release_when_done()
         self._forget_a_dead_runs_state()
 
@@ -151,15 +162,24 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
             self._executor.shutdown()
         for number in self.maps.numbers():
             self.maps.drop(number)
+        self.stop_watching()
         self._release()
+        for stream in self.streams:
+            stream.close()
+
+    def _limit_cache(self, limit: int | str | None) -> None:
+        self.cache_limit = bytes_to_int(limit) if isinstance(limit, str) else limit
+        index = sum(stream.get_index_size() for stream in self.streams)
+        largest = max(shard.get_max_size() for shard in self.shards)
+        check_cache_limit(self.cache_limit, index, largest, self._unique_rank_world.ranks_per_node)
 
     def _release_when_done(self) -> weakref.finalize:
         arrays = [self._shared_barrier._arr, self._next_epoch.arr, self._cache_usage.arr]
         arrays += [self._shard_states, self._shard_access_times]
         self._shared_memories = [self._locals_shm, *(array.shm for array in arrays)]
         leads = self._unique_rank_world.is_local_leader
-        locks = [self._shared_barrier.filelock_path, self._cache_filelock_path] if leads else []
-        return weakref.finalize(self, release, os.getpid(), self._shared_memories, locks)
+        locks = [*self.notes_paths(), self._shared_barrier.filelock_path, self._cache_filelock_path]
+        return weakref.finalize(self, release, os.getpid(), self._shared_memories, locks if leads else [])
 
     def attach_superposition(
         self, *, bag_size: int, superposition_batches: int, vocab_size: int | None, tokenizer: Any = None
@@ -207,21 +227,8 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
         """Yields this worker's part of the next epoch, or of what a checkpoint left of it."""
         self.check_attached()
         epoch, _ = self.position()
-        try:
-            yield from super().__iter__()
-        except RuntimeError:
-            if self._failure is None:
-                raise
-        # When one of its threads fails, Streaming may end the epoch quietly and only fail in the next one.
-        if self._failure is not None:
-            raise RuntimeError(f"{self.stored.where} could not be read: {self._failure}") from self._failure
+        yield from super().__iter__()
         self.mark_finished(epoch)
-
-    def on_exception(self, future: Future[None]) -> None:
-        """Keeps what a background thread failed with, for `__iter__` to raise."""
-        self._failure = future.exception() or self._failure
-        if self._failure is not None:
-            self._event.set()
 
     def _loaded_state(self) -> dict[str, Any] | None:
         """The state that was loaded last, by whatever process of this node."""
@@ -239,6 +246,9 @@ class StreamingBagDataset(ResumableEpochs, FetchedShards, StreamingDataset):
         if self._unique_rank_world.is_local_leader:
             with contextlib.suppress(FileNotFoundError):
                 BuiltinSharedMemory(_get_path(self._shm_prefix_int, RESUME)).unlink()
+            for path in self.notes_paths():
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(path)
         barrier()
 
     def _validate_first_hash(self) -> None:

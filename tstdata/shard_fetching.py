@@ -10,21 +10,16 @@ import numpy.typing as npt
 
 from .rows import BagSpanner
 from .shard_maps import DamagedShardError, ShardMaps
+from .shard_states import LOCAL, SharedShardStates
 from .stored import StoredDataset
 
 logger = logging.getLogger(__name__)
 
-# To a type checker, whatever comes after it among the bases: only the dataset module imports streaming.
-_Base: Any = object
-
-# Streaming's states of a shard, shared by the processes of a node. It never goes back to the first: here it
-# tells that fetching has failed, so that no process waits for another one's download for ever.
-_FAILED, _LOCAL = 0, 3
 _TRIES = 16
 _NAP_SECONDS = 0.007
 
 
-class FetchedShards(_Base):
+class FetchedShards(SharedShardStates):
     """Mixed into a StreamingDataset: samples are slices of memory maps.
 
     Streaming takes a file lock and opens the shard anew for each sample, in three threads; here shards that
@@ -34,8 +29,6 @@ class FetchedShards(_Base):
     maps: ShardMaps
     spanner: BagSpanner
     stored: StoredDataset
-    # Why a shard could not be had, by number.
-    _refusals: dict[int, str]
     # Whether samples are of the stored type and no copies: in a BagDataLoader's workers, which stack them.
     serves_stored: bool = False
 
@@ -52,42 +45,20 @@ class FetchedShards(_Base):
         shard, rows = self.spanner[sample_id]
         tokens, width = self.maps.get(shard), self.stored.seq_len
         if tokens is None or self.cache_limit:
-            tokens = self._tokens(shard, retry + 1)
+            try:
+                tokens = self._tokens(shard, retry + 1)
+            except OSError as error:
+                self.tell_end(shard, error)
+                raise
         ids = tokens[rows.start * width : rows.stop * width]
         return {"input_ids": ids if self.serves_stored else ids.astype(np.int64)}
-
-    def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
-        """Fetches a shard if it is not local; failing is told to the other processes of the node.
-
-        Raises:
-            OSError: It could not be had.
-        """
-        if self._shard_states[shard_id] == _FAILED:
-            raise OSError(self._refusals.get(shard_id) or self._refused_elsewhere(shard_id))
-        try:
-            super().prepare_shard(shard_id, blocking)
-        except Exception as error:
-            if self._shard_states[shard_id] == _FAILED:  # Another thread or process has failed just now.
-                raise OSError(self._refusals.get(shard_id) or self._refused_elsewhere(shard_id)) from error
-            self._refusals[shard_id] = str(error)
-            self._shard_states[shard_id] = _FAILED
-            if self._cache_filelock.is_locked:
-                self._cache_filelock.release(force=True)
-            raise
-
-    def _refused_elsewhere(self, shard_id: int) -> str:
-        return (
-            f"{self.shards[shard_id].raw_data.basename} of {self.streams[0].source} could not be fetched by "
-            "another process of this machine, whose message says why. Then start the run again: it goes on "
-            "from its last checkpoint."
-        )
 
     def _tokens(self, shard: int, tries: int) -> npt.NDArray[Any]:
         """Returns the tokens of a shard, open or not, local or not."""
         if self.cache_limit:
             # Whatever other processes have evicted meanwhile would keep its space while it is open.
             for number in self.maps.numbers():
-                if self._shard_states[number] != _LOCAL:
+                if self._shard_states[number] != LOCAL:
                     self.maps.drop(number)
             self._shard_access_times[shard] = time.time_ns()
         tokens = self.maps.get(shard)
@@ -95,38 +66,36 @@ class FetchedShards(_Base):
             if tokens is not None:
                 return tokens
             # Not before it is: downloaders may write under its final name.
-            if self._shard_states[shard] != _LOCAL:
+            if self._shard_states[shard] != LOCAL:
                 self.prepare_shard(shard)
+                tokens = self.maps.get(shard)
                 continue
             try:
                 tokens = self.maps.open(shard)
             except FileNotFoundError:
                 # Evicted meanwhile, or only its compressed form is there.
                 self.prepare_shard(shard)
+                tokens = self.maps.get(shard)
             except DamagedShardError as damage:
                 self._discard(shard, damage)
         if tokens is None:
             raise OSError(
                 f"{self.shards[shard].raw_data.basename} of {self.stored.where} was fetched {tries} times "
                 "and gone or damaged before it could be read. Raise cache_limit, and let no other run evict "
-                f"from the same `local` directory ({self.streams[0].local})."
+                f"from the same `local` directory ({self._stream_of(shard).local})."
             )
         return tokens
 
     def _discard(self, shard: int, damage: DamagedShardError) -> None:
         """Deletes a damaged shard, unless another process has put a new file in its place."""
-        stream = self.streams[0]
+        stream = self._stream_of(shard)
         if stream.source is None:
             raise OSError(
                 f"{damage}, and there is no `remote` to fetch it from. See what else is wrong with: "
                 f"tst verify {stream.root}"
             ) from damage
-        if not hasattr(self, "_cache_filelock"):
-            from filelock import FileLock
-
-            self._cache_filelock = FileLock(self._cache_filelock_path)
-        with self._cache_filelock:
-            if self._shard_states[shard] == _LOCAL and self.maps.is_still(shard, damage.identity):
+        with self._locked_cache():
+            if self._shard_states[shard] == LOCAL and self.maps.is_still(shard, damage.identity):
                 logger.warning("%s: deleted, and fetched again from %s.", damage, stream.source)
                 self._evict_shard(shard)
 
@@ -157,7 +126,7 @@ class FetchedShards(_Base):
         if sample_id == -1:
             return
         shard, _ = self.spanner[sample_id]
-        if shard not in fetched or (self.cache_limit and self._shard_states[shard] != _LOCAL):
+        if shard not in fetched or (self.cache_limit and self._shard_states[shard] != LOCAL):
             fetched.add(shard)
             self.prepare_shard(shard, False)
 

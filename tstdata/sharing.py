@@ -36,6 +36,29 @@ def one_start_at_a_time(leads: bool, barrier: Callable[[], None]) -> Iterator[No
         lock.release()
 
 
+def told_to_all(act: Callable[[], None] | None, gather: Callable[[Any], list[Any]]) -> None:
+    """Does something on some ranks, and, when it fails on one, raises its message on every one.
+
+    Args:
+        act: What this rank does; None: nothing.
+        gather: Returns an object of every rank to every rank.
+
+    Raises:
+        OSError: It failed on another rank; on this one it raises what it raises.
+    """
+    failure: Exception | None = None
+    try:
+        if act is not None:
+            act()
+    except Exception as error:
+        failure = error
+    messages = gather(None if failure is None else str(failure))
+    if failure is not None:
+        raise failure
+    for message in filter(None, messages):
+        raise OSError(message)
+
+
 @contextlib.contextmanager
 def closing_what_is_looked_at(prefix_module: Any, is_kept: Callable[[Any], bool]) -> Iterator[None]:
     """Closes the shared memory that Streaming opens to find a free number, and would keep open for good.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .card import CARD_FILE, DatasetCard
+from .downloading import is_missing
 from .identity import check_same_tokenizer
 from .rows import row_width
 from .shards import INDEX_FILE
@@ -100,14 +101,6 @@ def _fetch_card(stream: Any, root: Path, rank: int) -> None:
         # another.
         os.replace(stream._download_file(CARD_FILE, f"{CARD_FILE}.{rank}"), root / CARD_FILE)
     except Exception as error:
-        if not _is_missing(error):
-            raise
+        if not is_missing(error):
+            raise OSError(stream.refusal(CARD_FILE, error)) from error
         logger.info("%s has no %s: going on without a card.", stream.remote, CARD_FILE)
-
-
-def _is_missing(error: Exception) -> bool:
-    """Returns whether a downloader's error says that there is no such file: each SDK has its own way."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        return response.get("Error", {}).get("Code") in ("404", "NoSuchKey")
-    return isinstance(error, FileNotFoundError) or getattr(error, "code", None) == 404
