@@ -21,16 +21,18 @@ def write_shards(
     seq_len: int = SEQ_LEN,
     hashes: Sequence[str] = ("xxh64",),
     compression: str | None = None,
+    first_row: int = 0,
+    dtype: str = "uint16",
 ) -> Path:
     """Writes one shard after the other and joins their indexes into one."""
     folder.mkdir(parents=True)
-    entries, row = [], 0
+    entries, row = [], first_row
     for number, num_rows in enumerate(rows_per_shard):
         part = folder / "part"
-        columns = {"tokens": f"ndarray:uint16:{seq_len}"}
+        columns = {"tokens": f"ndarray:{dtype}:{seq_len}"}
         with MDSWriter(out=str(part), columns=columns, hashes=list(hashes), compression=compression) as out:
             for _ in range(num_rows):
-                out.write({"tokens": np.array(tokens_of_row(row, seq_len), np.uint16)})
+                out.write({"tokens": np.array(tokens_of_row(row, seq_len), dtype)})
                 row += 1
         (entry,) = json.loads((part / "index.json").read_text())["shards"]
         for info in filter(None, (entry["raw_data"], entry["zip_data"])):

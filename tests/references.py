@@ -181,6 +181,52 @@ def joined_rows(rows_per_shard: list[int], joined: int, seed: int | None, epoch:
     return begins
 
 
+def drawn_pieces(
+    rows_per_shard: list[int],
+    stream_of_shard: list[int],
+    drawn: tuple[int, ...],
+    bag_size: int,
+    joined: int,
+    seed: int,
+    epoch: int,
+) -> list[tuple[int, int]]:
+    """First stored row and stored rows of each run of rows that an epoch draws of a shard, dealt out."""
+    pieces = []
+    for stream, wanted in enumerate(drawn):
+        shards = [shard for shard, of in enumerate(stream_of_shard) if of == stream]
+        rows = {shard: rows_per_shard[shard] // joined for shard in shards}
+        rest, num_full = wanted, 0
+        while rest >= sum(rows.values()):
+            rest, num_full = rest - sum(rows.values()), num_full + 1
+        taken, left = dict.fromkeys(shards, 0), rest
+        turns = sorted(shards, key=lambda shard: draw(shard, seed, epoch, 8))
+        all_bags = sum(rows[shard] // bag_size for shard in shards)
+        num_bags = min(rest // bag_size, all_bags)
+        dealt, so_far = 0, 0
+        for shard in turns:
+            for _ in range(rows[shard] // bag_size):
+                so_far += 1
+                if so_far * num_bags // all_bags > dealt:
+                    dealt, taken[shard], left = dealt + 1, taken[shard] + bag_size, left - bag_size
+        for shard in turns:
+            while left and taken[shard] < rows[shard]:
+                taken[shard], left = taken[shard] + 1, left - 1
+        for shard in shards:
+            first = sum(rows_per_shard[:shard])
+            pieces += [(first, rows_per_shard[shard])] * num_full
+            if not rest:
+                continue
+            base = first + draw(shard, seed, epoch, 10) % (rows_per_shard[shard] % joined + 1)
+            begin = draw(shard, seed, epoch, 9) % max(rows[shard], 1)
+            before = taken[shard]
+            if begin + taken[shard] > rows[shard]:
+                while begin + before > rows[shard] or before % bag_size:
+                    before -= 1
+                begin = rows[shard] - before
+            pieces += [(base + begin * joined, before * joined), (base, (taken[shard] - before) * joined)]
+    return pieces
+
+
 # --- tstdata: from documents to rows ------------------------------------------------------------------
 
 

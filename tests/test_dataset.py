@@ -351,9 +351,8 @@ def test_the_card_and_the_index_of_different_datasets_are_refused(small_dataset,
         ({"batching_method": "per_stream"}, "batching_method is 'per_stream'; leave it out"),
         ({"partition_algo": "orig"}, "partition_algo is 'orig'; leave it out"),
         ({"replication": 2}, "replication is 2; leave it out"),
-        ({"epoch_size": 10}, "epoch_size is 10; leave it out"),
         ({"sampling_method": "fixed"}, "sampling_method is 'fixed'; leave it out"),
-        ({"streams": ["a"]}, "mixing streams is not supported yet"),
+        ({"sampling_granularity": 8}, "sampling_granularity is 8; leave it out"),
     ],
 )
 def test_what_cannot_be_or_would_break_the_order_is_refused(build, change, message):

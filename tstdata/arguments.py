@@ -11,14 +11,12 @@ logger = logging.getLogger(__name__)
 
 # Streaming's arguments that would break a law of the sample order, and why.
 _REFUSED = {
-    "streams": "mixing streams is not supported yet: give one dataset as remote and local",
     "stream_name": "shards are fetched by a stream of this package, which never keeps a damaged one",
     "batching_method": "the superposition plan is itself the batching method",
     "partition_algo": "Streaming's partitions repeat rows, and here no row is repeated",
     "replication": "ranks that share rows are not supported",
-    "sampling_method": "an epoch is every row once: nothing is sampled",
-    "sampling_granularity": "an epoch is every row once: nothing is sampled",
-    "epoch_size": "an epoch is every row once",
+    "sampling_method": "what an epoch draws of a stream is drawn anew in each",
+    "sampling_granularity": "rows are drawn evenly of all shards of a stream, in whole bags",
 }
 
 

@@ -2,10 +2,9 @@
 
 import contextlib
 import json
-import logging
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.shared_memory import SharedMemory as BuiltinSharedMemory
 from typing import Any
 
@@ -17,11 +16,13 @@ from streaming.base.distributed import all_gather_object, barrier
 from streaming.base.hashing import get_hash
 from streaming.base.shared import SharedMemory, _get_path, prefix
 from streaming.base.stream import streams_registry
-from streaming.base.util import bytes_to_int
+from streaming.base.util import bytes_to_int, number_abbrev_to_int
 from streaming.base.world import World
 
 from .arguments import check_arguments, check_cache_limit, check_on_bad_shard
 from .attachment import Attachment
+from .mixed_streams import MixedStreams, make_streams
+from .mixing import DrawnOrder
 from .order import EpochOrder
 from .plan import SuperpositionPlan
 from .position import ResumableEpochs
@@ -30,11 +31,8 @@ from .run_watch import WatchedReading
 from .shard_fetching import FetchedShards
 from .shard_maps import ShardMaps
 from .sharing import closing_what_is_looked_at, one_start_at_a_time, read_shared, release
-from .stored import read_stored
 from .verified_stream import VerifiedFetching
 from .worker_ids import Seat, WorkerIds
-
-logger = logging.getLogger(__name__)
 
 # Instead of Streaming's two tries within 2 seconds: a store that answers 5xx for some 20 does no harm.
 _DEFAULTS = {"download_retry": 5}
@@ -47,7 +45,7 @@ class VerifiedStream(VerifiedFetching, Stream):
     gather = staticmethod(all_gather_object)
 
 
-class StreamingBagDataset(ResumableEpochs, WatchedReading, FetchedShards, StreamingDataset):
+class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, FetchedShards, StreamingDataset):
     """Streams bag shards: `superposition_batches` global batches of bag rows, then rows, in an exact order.
 
     Samples are `{"input_ids": int64 array [T]}`, T = `bag_size * seq_len` in phase (i), else `seq_len`.
@@ -64,6 +62,10 @@ class StreamingBagDataset(ResumableEpochs, WatchedReading, FetchedShards, Stream
         remote: Where the shards are: a directory or an object store's URI. None: they are in `local`.
         local: Where shards are cached. None: a temporary directory.
         split: Subdirectory of `remote` and `local`.
+        streams: Instead of these: several datasets of the same tokenizer and row length, each a
+            `streaming.Stream` or the mapping of its arguments, with `proportion`, `repeat` or `choose` as
+            Streaming counts them (`tstdata.mixing` tells which rows an epoch draws); a YAML may name them.
+        epoch_size: Rows that an epoch draws of all streams together, if they have no `repeat` or `choose`.
         shuffle: Whether to shuffle; `shuffle_algo`, `shuffle_block_size` and `num_canonical_nodes` say how.
         shuffle_seed: The run's seed.
         shuffle_algo: How far rows move; see `tstdata.spans.Shuffle`.
@@ -91,6 +93,8 @@ class StreamingBagDataset(ResumableEpochs, WatchedReading, FetchedShards, Stream
         remote: str | None = None,
         local: str | None = None,
         split: str | None = None,
+        streams: Sequence[Any] | Mapping[str, Any] | None = None,
+        epoch_size: int | str | None = None,
         shuffle: bool = False,
         shuffle_seed: int = 9176,
         shuffle_algo: str = "py1e",
@@ -118,6 +122,8 @@ class StreamingBagDataset(ResumableEpochs, WatchedReading, FetchedShards, Stream
                 remote=remote,
                 local=local,
                 split=split,
+                streams=make_streams(streams, Stream, VerifiedStream),
+                epoch_size=epoch_size,
                 batch_size=batch_size,
                 shuffle=shuffle,
                 shuffle_seed=shuffle_seed,
@@ -133,22 +139,27 @@ class StreamingBagDataset(ResumableEpochs, WatchedReading, FetchedShards, Stream
         nodes = streaming_kwargs.get("num_canonical_nodes")
         self._given = {"shuffle_seed": shuffle_seed, "num_canonical_nodes": nodes}
         self.global_batch_size = batch_size * self._parallel_rank_world.num_ranks
-        self.stored = read_stored(self.streams[0], self.shards, self._unique_rank_world.rank)
-        rows = self.samples_per_shard[: self.stored.num_shards].tolist()
+        self.read_streams()
         self.card, self.seq_len = self.stored.card, seq_len or self.stored.seq_len
         try:
             self.rows_joined = self.stored.rows_in(self.seq_len)
-            joined = [number // self.rows_joined for number in rows]
-            self.plan = SuperpositionPlan.of_shards(
-                joined, bag_size, superposition_batches, self.global_batch_size, drop_last
+            size = number_abbrev_to_int(epoch_size) if epoch_size else None
+            self.mix(bag_size, self.rows_joined, size, shuffle_seed)
+            self.plan = SuperpositionPlan(
+                self.mixture.num_rows,
+                self.mixture.num_bag_rows,
+                bag_size,
+                superposition_batches,
+                self.global_batch_size,
+                drop_last,
             )
             self.plan.check_ranks(self._parallel_rank_world.num_ranks)
         except ValueError as error:
             raise ValueError(f"{self.stored.where}: {error}") from None
-        self.spanner = BagSpanner(rows, bag_size, self.rows_joined)
+        self.spanner = BagSpanner(self.mixture.rows_per_shard, bag_size, self.rows_joined)
         if validate_hash == "auto":
-            self._validate_first_hash()
-        self.maps = ShardMaps(self.shards, get_hash, self.streams[0].validate_hash)
+            self.validate_first_hashes()
+        self.maps = ShardMaps(self.shards, get_hash, self.hash_of_each_shard())
         self._refusals: dict[int, str] = {}
         self._attachment = Attachment(bag_size, superposition_batches)
         self._maker = os.getpid()
@@ -208,12 +219,10 @@ class StreamingBagDataset(ResumableEpochs, WatchedReading, FetchedShards, Stream
         if batch < self.plan.epoch(epoch).bag_batches:
             self._attachment.require()
 
-    def epoch_order(self, epoch: int) -> EpochOrder:
+    def epoch_order(self, epoch: int) -> EpochOrder | DrawnOrder:
         """Returns the sample ids of an epoch's global batches; see `tstdata.order`."""
         self._resume(self._parallel_rank_world, self.next_epoch)
-        plan, nodes = self.plan.epoch(epoch), int(self.num_canonical_nodes or 1)
-        rows = self.samples_per_shard[: self.stored.num_shards]
-        return EpochOrder(rows, plan, self.bag_size, nodes, self._shuffle(), self.rows_joined)
+        return self.mixture.order(self.plan.epoch(epoch), int(self.num_canonical_nodes or 1), self._shuffle())
 
     def _get_work(self, epoch: int, sample_in_epoch: int) -> WorkerIds:
         """This worker's ids, worked out as they are read; Streaming would share out a whole epoch's first."""
@@ -250,12 +259,3 @@ class StreamingBagDataset(ResumableEpochs, WatchedReading, FetchedShards, Stream
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(path)
         barrier()
-
-    def _validate_first_hash(self) -> None:
-        hashes = self.shards[0].hashes
-        if hashes:
-            self.streams[0].validate_hash = hashes[0]
-        else:
-            logger.warning(
-                "%s: index.json has no shard hashes: damaged downloads can't be told.", self.stored.where
-            )

@@ -30,6 +30,10 @@ class ResumableEpochs(_Base):
         """The state that was loaded last, by whatever process of this node."""
         raise NotImplementedError
 
+    def drawn_streams(self) -> list[list[Any]] | None:
+        """What an epoch draws of which datasets; None: all of one."""
+        raise NotImplementedError
+
     def position(self) -> tuple[int, int]:
         """Returns the epoch that iterating would begin with now, and the global batch in it."""
         epoch, sample = self._resume(self._parallel_rank_world, self.next_epoch)
@@ -107,6 +111,7 @@ class ResumableEpochs(_Base):
         return {
             "order_version": ORDER_VERSION,
             "dataset": self.stored.sha256,
+            "streams": self.drawn_streams(),
             "seq_len": self.seq_len,
             "bag_size": self.plan.bag_size,
             "superposition_batches": self.plan.superposition_batches,

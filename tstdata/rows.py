@@ -1,10 +1,11 @@
 """Rows in shards: their width, as index.json declares it, and where a row or a bag row lies."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 COLUMN = "tokens"
 _TYPES = ("uint16", "uint32")
@@ -18,7 +19,7 @@ class BagSpanner:
     `num_rows + r` is the bag row that begins at stored row r.
     """
 
-    def __init__(self, rows_per_shard: Sequence[int], bag_size: int, joined: int = 1) -> None:
+    def __init__(self, rows_per_shard: npt.ArrayLike, bag_size: int, joined: int = 1) -> None:
         self.stops: list[int] = np.cumsum(rows_per_shard).tolist()
         self.joined, self.joined_in_bag = joined, bag_size * joined
 

@@ -27,14 +27,14 @@ class ShardMaps:
     Args:
         shards: Streaming's shard readers, all with one column of fixed width.
         hash_of: Returns the hash, in hexadecimal, of bytes by an algorithm's name.
-        algorithm: Which of the shards' hashes is compared, once for each file found; None: none.
+        algorithms: Which of its hashes is compared, once for each file found, by shard; None: none.
     """
 
     def __init__(
-        self, shards: Sequence[Any], hash_of: Callable[[str, Any], str], algorithm: str | None
+        self, shards: Sequence[Any], hash_of: Callable[[str, Any], str], algorithms: Sequence[str | None]
     ) -> None:
         _, dtype, width = shards[0].column_encodings[0].split(":")
-        self._shards, self._hash_of, self._algorithm = shards, hash_of, algorithm
+        self._shards, self._hash_of, self._algorithms = shards, hash_of, algorithms
         self._dtype, self._width = np.dtype(dtype).newbyteorder("<"), int(width)
         self._open: dict[int, npt.NDArray[Any]] = {}
         self._checked: dict[int, Identity] = {}
@@ -103,12 +103,13 @@ class ShardMaps:
 
     def _check_hash(self, number: int, data: npt.NDArray[np.uint8], identity: Identity) -> None:
         hashes = self._shards[number].raw_data.hashes
-        if self._algorithm is None or self._algorithm not in hashes:
+        algorithm = self._algorithms[number]
+        if algorithm is None or algorithm not in hashes:
             return
-        found, expected = self._hash_of(self._algorithm, data), hashes[self._algorithm]
+        found, expected = self._hash_of(algorithm, data), hashes[algorithm]
         if found != expected:
             raise DamagedShardError(
-                f"{self._path(number)} has the {self._algorithm} {found} and index.json says {expected}",
+                f"{self._path(number)} has the {algorithm} {found} and index.json says {expected}",
                 identity,
             )
 

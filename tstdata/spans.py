@@ -8,7 +8,7 @@ from .draws import Ints, below, draw
 
 SHUFFLE_ALGOS = ("py1e", "py1br", "py1b", "py1s", "py2s", "naive")
 # What a draw is for. The numbers are part of the order: see ORDER_VERSION.
-RUN, HEADS, SPANS, BAGS, ROWS, BLOCKS, JOINED = range(1, 8)
+RUN, HEADS, SPANS, BAGS, ROWS, BLOCKS, JOINED, TURNS, BEGINS, BASES = range(1, 11)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, overload
 
+from .mixing import DrawnOrder
 from .order import EpochOrder
 
 # How many ids of all ranks are worked out at once, about, and how many such stretches a worker keeps: three
@@ -42,7 +43,7 @@ class WorkerIds(Sequence[int]):
         seat: Which worker this is.
     """
 
-    def __init__(self, order: EpochOrder, done: int, seat: Seat) -> None:
+    def __init__(self, order: EpochOrder | DrawnOrder, done: int, seat: Seat) -> None:
         size, num_ranks = order.plan.global_batch_size, seat.num_nodes * seat.ranks_per_node
         assert size % num_ranks == 0, f"{size} rows do not divide over {num_ranks} ranks"
         self._order, self._done, self._seat = order, done, seat
