@@ -18,6 +18,10 @@ a fresh process, which makes the inputs, runs the arm once at a small size (code
 and then at full size; extra memory is the growth of the peak resident size (VmHWM, so Linux only). In the
 logits section it includes the gradient of the logits; in the linear section the gradients of hidden and head,
 which every arm must make, are subtracted. An arm that needs over 16 GB, or more than is free, is skipped.
+
+The whole table takes hours. In pieces: `--csv FILE` keeps what was measured, cell by cell (section, N, V,
+dtype), measures only what the file has not, `--cells 1` of it at a time, and prints all that is in it. One
+file is for one machine and one choice of the other options.
 """
 
 import argparse
@@ -33,25 +37,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import loss_table
+
 LIMIT_GB = 16
 WIDTH = 1024
 BYTES = {"float32": 4, "bfloat16": 2}
 LOGITS_ARMS = ("cross_entropy", "s calls", "readable", "multi_hot", "sum_to_one")
 LINEAR_ARMS = ("linear + cross_entropy", "cut-cross-entropy", "linear + multi_hot", "linear_multi_hot")
-OURS = ("multi_hot", "sum_to_one", "linear_multi_hot")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure every case and print one table, the worst ratios, and the machine."""
+    """Measure every cell, or those that the file has not; print one table, the worst ratios, the machine."""
     args = arguments().parse_args(argv)
     load = os.getloadavg()[0]
-    print("| section | N | V | dtype | s | arm | ms | time / (a) | extra MB | memory / (a) |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    rows = [row for case in cases(args) if args.only in label(case) for row in measure(case)]
-    print_worst(rows)
+    wanted = [case for case in cases(args) if args.only in label(case)]
+    rows = loss_table.load(args.csv) if args.csv else []
+    done = {loss_table.cell_of(row) for row in rows}
+    missing = [case for case in wanted if loss_table.cell_of(case) not in done]
+    for case in missing[: args.cells]:
+        measured = list(measure(case))
+        rows += measured
+        if args.csv:
+            loss_table.append(args.csv, measured)
+    order = [loss_table.cell_of(case) for case in wanted]
+    mine = [row for row in rows if loss_table.cell_of(row) in order]
+    loss_table.print_table(sorted(mine, key=lambda row: order.index(loss_table.cell_of(row))))
+    left = len(missing[args.cells :]) if args.cells is not None else 0
     clock = "processor" if args.cpu_time else "wall"
     print(f"\n{machine()}; {args.threads} thread(s); {clock} time; load average ", end="")
-    print(f"{load:.1f} before, {os.getloadavg()[0]:.1f} after")
+    print(f"{load:.1f} before, {os.getloadavg()[0]:.1f} after; {left} of {len(wanted)} cells left")
     return 0
 
 
@@ -66,6 +80,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--bag-sizes", default="1,4,8,16", help="values of s (default 1,4,8,16)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch in each process (default 1)")
     parser.add_argument("--rounds", type=int, help="rounds of timing (default 5; linear and --quick 3)")
+    parser.add_argument("--csv", type=Path, help="keep rows in this file, and measure what it has not")
+    parser.add_argument("--cells", type=int, help="measure at most so many cells now")
     parser.add_argument("--cpu-time", action="store_true", help="time the processor, not the wall")
     return parser
 
@@ -87,18 +103,17 @@ def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         }
 
 
-def measure(case: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run one case: its timing process, then a memory process for each arm; print and return its rows."""
-    allowed, rows = [], []
+def measure(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Run one cell, its timing process and then a memory process for each arm; yield and show its rows."""
+    allowed = []
     for name, bag_size in arms_of(case):
-        needed = gigabytes_needed(case, name, bag_size)
-        reason = why_skipped(name, needed)
+        reason = why_skipped(name, gigabytes_needed(case, name, bag_size))
         if reason:
-            print(f"| {label(case)} | {bag_size} | {name} | skipped: {reason} | | | |", flush=True)
+            yield shown(case, name, bag_size, skipped=reason)
         else:
             allowed.append((name, bag_size))
     if allowed[:1] != arms_of(case)[:1]:
-        return []  # without the base there is nothing to compare with
+        return  # without the base there is nothing to compare with
     times = in_fresh_process(case | {"task": "time", "arms": allowed})
     base_extra = in_fresh_process(case | {"task": "memory", "arms": allowed[:1]})
     for (name, bag_size), seconds in zip(allowed, times, strict=True):
@@ -107,11 +122,16 @@ def measure(case: dict[str, Any]) -> list[dict[str, Any]]:
         else:
             extra = in_fresh_process(case | {"task": "memory", "arms": [(name, bag_size)]})
         ratio = statistics.median(mine / theirs for mine, theirs in zip(seconds, base, strict=True))
-        row = {"case": label(case), "name": name, "s": bag_size, "ms": 1e3 * statistics.median(seconds)}
-        rows.append(row | {"time": ratio, "MB": extra / 1e6, "memory": extra / base_extra})
-        row_format = "| {case} | {s} | {name} | {ms:,.0f} | {time:.2f} | {MB:,.0f} | {memory:.2f} |"
-        print(row_format.format(**rows[-1]), flush=True)
-    return rows
+        ms = 1e3 * statistics.median(seconds)
+        yield shown(case, name, bag_size, ms=ms, time=ratio, MB=extra / 1e6, memory=extra / base_extra)
+
+
+def shown(case: dict[str, Any], name: str, bag_size: int, **found: Any) -> dict[str, Any]:
+    """Return a row, having shown it: a cell can take a quarter of an hour."""
+    row = {**dict.fromkeys(loss_table.COLUMNS), "skipped": ""}
+    row |= {key: case[key] for key in loss_table.CELL} | {"s": bag_size, "arm": name} | found
+    print(loss_table.line(row), file=sys.stderr, flush=True)
+    return row
 
 
 def arms_of(case: dict[str, Any]) -> list[tuple[str, int]]:
@@ -154,20 +174,6 @@ def in_fresh_process(case: dict[str, Any]) -> Any:
 def label(case: dict[str, Any]) -> str:
     """Return the first columns of a case's rows."""
     return f"{case['section']} | {case['N']:,} | {case['V']:,} | {case['dtype']}"
-
-
-def print_worst(rows: list[dict[str, Any]]) -> None:
-    """Print, for each of our fast forms, its worst ratios to (a) and of its largest s to its smallest."""
-    for name in OURS:
-        mine = [row for row in rows if row["name"] == name]
-        if not mine:
-            continue
-        by_case = [[r["ms"] for r in mine if r["case"] == row["case"]] for row in mine]
-        flat = max(by_s[-1] / by_s[0] for by_s in by_case)
-        print(f"\n{name}, at worst: {max(row['time'] for row in mine):.2f} of the time and ", end="")
-        print(
-            f"{max(row['memory'] for row in mine):.2f} of the memory of (a); largest s {flat:.2f} of smallest"
-        )
 
 
 def machine() -> str:

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import loss as loss_benchmark
 import loss_arms
+import loss_table
 
 torch.set_num_threads(1)
 
@@ -55,3 +56,37 @@ def test_an_arm_over_the_limit_is_skipped_with_what_it_would_need():
     needed = loss_benchmark.gigabytes_needed(case, "s calls", 16)
     assert loss_benchmark.why_skipped("s calls", needed) == "needs 40 GB, over 16"
     assert loss_benchmark.why_skipped("s calls", 0.1) == ""
+
+
+def test_table_made_cell_by_cell_measures_each_once_and_prints_them_all(tmp_path, monkeypatch, capsys):
+    measured = []
+
+    def in_fresh_process(case):
+        measured.append(loss_table.cell_of(case))
+        return [[0.5]] * len(case["arms"]) if case["task"] == "time" else 1000
+
+    monkeypatch.setattr(loss_benchmark, "in_fresh_process", in_fresh_process)
+    monkeypatch.setattr(loss_benchmark, "why_skipped", lambda name, needed: "")
+    file = tmp_path / "rows.csv"
+    arguments = ["--csv", str(file), "--cells", "3", "--bag-sizes", "1,4", "--only", "logits"]
+    for left in (5, 2, 0, 0):
+        loss_benchmark.main(arguments)
+        table = capsys.readouterr().out
+        assert f"; {left} of 8 cells left" in table
+    # Each cell: one timing process, and one for the memory of each arm; the base has the same for every s.
+    assert {cell: measured.count(cell) for cell in measured} == dict.fromkeys(measured, 1 + 1 + 2 * 4)
+    assert len(set(measured)) == 8
+    lines = [line for line in table.splitlines() if line.startswith("| logits |")]
+    assert len(lines) == 8 * 10
+    assert "multi_hot, at worst: 1.00 of the time and 1.00 of the memory of (a); largest s 1.00" in table
+
+
+def test_rows_read_back_are_the_rows_written(tmp_path):
+    case = case_of("linear")
+    rows = [
+        loss_benchmark.shown(case, "linear_multi_hot", 4, ms=1.5, time=0.75, MB=3.25, memory=0.5),
+        loss_benchmark.shown(case, "cut-cross-entropy", 1, skipped="not installed"),
+    ]
+    loss_table.append(tmp_path / "rows.csv", rows[:1])
+    loss_table.append(tmp_path / "rows.csv", rows[1:])
+    assert loss_table.load(tmp_path / "rows.csv") == rows
