@@ -1,0 +1,108 @@
+"""Two ranks of one node that read a dataset in step, as training does: apart, so that they import little."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import resource
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_RANKS = 2
+_PATIENCE_SECONDS = 150
+
+
+@dataclass
+class Job:
+    """What the ranks read, and where; `largest_file` in bytes stands for a disk with no more room."""
+
+    dataset: Mapping[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    batch_size: int = 2
+    num_workers: int = 0
+    largest_file: int | None = None
+
+
+@dataclass
+class Reading:
+    """What a rank has read, batch by batch, and what it said: its error, and what it logged."""
+
+    batches: list[list[list[int]]]
+    error: str | None
+    logged: str
+    seconds: float
+
+
+def read_on_two_ranks(job: Job) -> list[Reading]:
+    """Runs both ranks to their end.
+
+    Raises:
+        TimeoutError: One hung.
+    """
+    # From a server that has imported what they need once; the tests' process has threads, which don't fork.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "composer", "tstdata.dataloader"])
+    port, ends = _free_port(), []
+    for rank in range(_RANKS):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_read, args=(rank, port, job, theirs))
+        process.start()
+        theirs.close()
+        ends.append((process, ours))
+    deadline, readings = time.monotonic() + _PATIENCE_SECONDS, []
+    try:
+        for _, ours in ends:
+            if not ours.poll(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError(f"a rank has read for {_PATIENCE_SECONDS} seconds and not ended")
+            readings.append(ours.recv())
+    finally:
+        for process, ours in ends:
+            ours.close()
+            process.join(10)
+            process.kill()
+            process.join()
+    return readings
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _read(rank: int, port: int, job: Job, results: Any) -> None:
+    import torch
+
+    from tstdata import build_bag_dataloader
+
+    torch.set_num_threads(1)
+    sizes = {"WORLD_SIZE": _RANKS, "LOCAL_WORLD_SIZE": _RANKS, "RANK": rank, "LOCAL_RANK": rank}
+    os.environ.update({name: str(value) for name, value in sizes.items()})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), **job.environment)
+    if job.largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job.largest_file, job.largest_file))
+    logged: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("tstdata").addHandler(handler)
+    batches: list[list[list[int]]] = []
+    start, error = time.monotonic(), None
+    try:
+        torch.distributed.init_process_group("gloo", rank=rank, world_size=_RANKS)
+        loader = build_bag_dataloader(
+            job.dataset, job.batch_size, num_workers=job.num_workers, drop_last=False
+        ).dataloader
+        start = time.monotonic()
+        for batch in loader:
+            batches.append(batch["input_ids"].tolist())
+            torch.distributed.barrier()  # As gradients would be summed.
+        loader.dataset.close()
+    except Exception as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    results.send(Reading(batches, error, "\n".join(logged), time.monotonic() - start))
+    with contextlib.suppress(Exception):
+        if error is None:
+            torch.distributed.destroy_process_group()
