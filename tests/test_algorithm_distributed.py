@@ -59,14 +59,22 @@ def told(done):
 
 
 @pytest.fixture(scope="module")
-def alone(small_dataset):
-    return told(run(small_dataset))
+def checkpoints(tmp_path_factory):
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+def saving(folder, kind):
+    return {"save_folder": f"{folder}/{kind}", "save_interval": "1ba", "save_filename": "ba{batch}.pt"}
 
 
 @pytest.fixture(scope="module")
-def ranks(small_dataset, tmp_path_factory):
-    """What two gloo ranks say of their runs, and the folder of their checkpoints."""
-    folder = tmp_path_factory.mktemp("checkpoints")
+def alone(small_dataset, checkpoints):
+    return told(run(small_dataset, **saving(checkpoints, "alone")))
+
+
+@pytest.fixture(scope="module")
+def ranks(small_dataset, alone, checkpoints):
+    """What two gloo ranks say of their runs; their checkpoints lie beside that of one process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -83,52 +91,47 @@ def ranks(small_dataset, tmp_path_factory):
             "MASTER_PORT": port,
             "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, __file__, str(small_dataset), str(folder)]
+        command = [sys.executable, __file__, str(small_dataset), str(checkpoints)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, env=env, **pipes))
     outputs = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], "".join(err[-3000:] for _, err in outputs)
-    return [json.loads(out.splitlines()[-1]) for out, _ in outputs], folder
+    return [json.loads(out.splitlines()[-1]) for out, _ in outputs]
 
 
 @pytest.mark.parametrize("kind", PARALLEL)
 def test_two_ranks_have_the_losses_of_one_process_in_both_phases(alone, ranks, kind):
-    for rank in ranks[0]:
+    for rank in ranks:
         assert rank[kind]["superposition/phase"] == [1] * SWITCH + [2] * (NUM_BATCHES - SWITCH)
         assert rank[kind]["time/token"] == alone["time/token"]
         # Ranks sum in another order; ten times what was measured.
         for name in ("loss/train/total", "superposition/mce"):
             assert rank[kind][name] == pytest.approx(alone[name], rel=2e-5)
-    assert ranks[0][0][kind]["parameter"] == ("DTensor" if kind == "fsdp2" else "Parameter")
+    assert ranks[0][kind]["parameter"] == ("DTensor" if kind == "fsdp2" else "Parameter")
 
 
 @pytest.mark.parametrize("kind", PARALLEL)
-def test_two_ranks_resume_their_own_run(alone, ranks, kind):
-    for rank in ranks[0]:
-        assert rank[f"{kind} resumed as {kind}"] == pytest.approx(alone["loss/train/total"][1:], rel=2e-5)
+@pytest.mark.parametrize("begun", ["alone", *PARALLEL])
+def test_two_ranks_resume_their_own_run_or_another_s(alone, ranks, begun, kind):
+    for rank in ranks:
+        assert rank[f"{begun} resumed as {kind}"] == pytest.approx(alone["loss/train/total"][1:], rel=2e-5)
 
 
 @pytest.mark.parametrize("kind", PARALLEL)
 @pytest.mark.parametrize("stop", [1, SWITCH, 3])
-def test_checkpoint_of_two_ranks_is_resumed_by_one(alone, ranks, small_dataset, kind, stop):
-    resumed = run(small_dataset, load_path=str(ranks[1] / kind / f"ba{stop}.pt"))
+def test_checkpoint_of_two_ranks_is_resumed_by_one(alone, ranks, checkpoints, small_dataset, kind, stop):
+    resumed = run(small_dataset, load_path=str(checkpoints / kind / f"ba{stop}.pt"))
     assert resumed.losses == pytest.approx(alone["loss/train/total"][stop:], rel=2e-5)
-
-
-@pytest.mark.parametrize(("kind", "other"), [PARALLEL, PARALLEL[::-1]])
-def test_checkpoint_of_two_ranks_is_resumed_by_two_ranks_of_the_other_kind(alone, ranks, kind, other):
-    for rank in ranks[0]:
-        assert rank[f"{kind} resumed as {other}"] == pytest.approx(alone["loss/train/total"][1:], rel=2e-5)
 
 
 def run_each_kind(dataset, folder):
     results = {}
     for kind in PARALLEL:
-        saving = {"save_folder": f"{folder}/{kind}", "save_interval": "1ba", "save_filename": "ba{batch}.pt"}
-        results[kind] = told(run(dataset, kind, **saving))
-    for kind, other in itertools.product(PARALLEL, repeat=2):  # inside superposition, and through the switch
-        resumed = run(dataset, other, load_path=f"{folder}/{kind}/ba1.pt").losses
-        results[f"{kind} resumed as {other}"] = resumed
+        results[kind] = told(run(dataset, kind, **saving(folder, kind)))
+    # From inside the superposition phase, and through the switch.
+    for begun, kind in itertools.product(("alone", *PARALLEL), PARALLEL):
+        resumed = run(dataset, kind, load_path=f"{folder}/{begun}/ba1.pt").losses
+        results[f"{begun} resumed as {kind}"] = resumed
     return results
 
 

@@ -28,6 +28,8 @@ MPT = {
     "attn_config": {"attn_impl": "torch"},
     "init_config": {"name": "baseline_", "init_std": 0.02},
 }
+# Ten times what two orders of the same sums were measured to differ by.
+ROUNDING = 2e-6
 ALIBI = {"learned_pos_emb": False, "attn_config": {"attn_impl": "torch", "alibi": True}}
 ROPE = {
     "learned_pos_emb": False,
@@ -114,7 +116,7 @@ def test_mpt_superposes_until_the_switch_and_starts_at_log_vocabulary(run, kind)
 @pytest.mark.parametrize("kind", MODELS)
 def test_loss_in_the_place_of_mpts_head_is_that_of_its_logits(run, kind):
     fused, plain = (losses(run(MODELS[kind], {"fused_loss": value})) for value in (True, False))
-    assert fused == pytest.approx(plain, rel=1e-5)
+    assert fused == pytest.approx(plain, rel=ROUNDING)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -170,7 +172,7 @@ def test_hugging_face_model_from_a_config_trains_the_same_way(run, tied, tmp_pat
 def test_microbatches_accumulated_on_tokens_give_the_same_losses(run):
     on_tokens = {"accumulate_train_batch_on_tokens": True}
     split, whole = (losses(run(device_train_microbatch_size=size, **on_tokens)) for size in (1, 4))
-    assert split == pytest.approx(whole, rel=1e-4)
+    assert split == pytest.approx(whole, rel=ROUNDING)
 
 
 def test_packed_documents_stay_apart_by_their_sequence_id():
