@@ -26,7 +26,7 @@ SWITCH, NUM_BATCHES, GLOBAL_BATCH = 2, 4, 4
 PARALLEL = ("ddp", "fsdp2")
 
 
-def run(folder, kind="ddp", **changes):
+def run(folder, kind="ddp", *, tied=False, **changes):
     dataset = {
         "local": str(folder),
         "shuffle": True,
@@ -35,7 +35,8 @@ def run(folder, kind="ddp", **changes):
         "superposition_batches": SWITCH,
     }
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(**{**SMALL, **LLAMA_LIKE, "vocab_size": 1024})
+    sizes = {**SMALL, **LLAMA_LIKE, "vocab_size": 1024, "tie_word_embeddings": tied}
+    config = transformers.LlamaConfig(**sizes)
     hf_model = transformers.AutoModelForCausalLM.from_config(config)
     model = HuggingFaceModel(hf_model, tokenizer=None, use_logits=True, metrics=[])
     loader = tstdata.build_bag_dataloader(dataset, device_batch_size=GLOBAL_BATCH // dist.get_world_size())
@@ -111,6 +112,13 @@ def test_two_ranks_have_the_losses_of_one_process_in_both_phases(alone, ranks, k
 
 
 @pytest.mark.parametrize("kind", PARALLEL)
+def test_two_ranks_train_tied_models_in_microbatches_alike(small_dataset, ranks, kind):
+    whole = run(small_dataset, tied=True).losses
+    for rank in ranks:
+        assert rank[f"{kind}, tied"] == pytest.approx(whole, rel=2e-5)
+
+
+@pytest.mark.parametrize("kind", PARALLEL)
 @pytest.mark.parametrize("begun", ["alone", *PARALLEL])
 def test_two_ranks_resume_their_own_run_or_another_s(alone, ranks, begun, kind):
     for rank in ranks:
@@ -128,6 +136,7 @@ def run_each_kind(dataset, folder):
     results = {}
     for kind in PARALLEL:
         results[kind] = told(run(dataset, kind, **saving(folder, kind)))
+        results[f"{kind}, tied"] = run(dataset, kind, tied=True, device_train_microbatch_size=1).losses
     # From inside the superposition phase, and through the switch.
     for begun, kind in itertools.product(("alone", *PARALLEL), PARALLEL):
         resumed = run(dataset, kind, load_path=f"{folder}/{begun}/ba1.pt").losses
