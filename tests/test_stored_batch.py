@@ -78,6 +78,14 @@ def test_workers_send_ids_as_stored_and_run_the_users_function_too(tmp_path, mon
     assert sent == [np.dtype("uint16")] * 5
     assert {batch["input_ids"].dtype for batch in batches} == {torch.int64}
     assert started.read_text() == "0"
-    # The worker's dataset alone serves what is stored.
-    assert loader.dataset[0]["input_ids"].dtype == np.int64
+    loader.dataset.close()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_dataset_itself_serves_int64_between_batches_and_after(tmp_path, num_workers):
+    write_shards(tmp_path / "bags", (10,))
+    arguments = {"local": str(tmp_path / "bags"), "bag_size": 1, "superposition_batches": 0}
+    loader = build_bag_dataloader(arguments, 2, num_workers=num_workers).dataloader
+    assert {loader.dataset[0]["input_ids"].dtype for _ in loader} == {np.dtype("int64")}
+    assert {sample["input_ids"].dtype for sample in loader.dataset} == {np.dtype("int64")}
     loader.dataset.close()

@@ -71,14 +71,28 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
         plan = self.dataset.plan.epoch(epoch)
         self._rows_yielded = 0
         begin = batch_in_epoch * plan.global_batch_size
-        for batch in super().__iter__():
+        for batch in self._batches():
             batch_in_epoch += 1
             self._rows_yielded = min(batch_in_epoch * plan.global_batch_size, plan.num_samples) - begin
             if batch_in_epoch == plan.num_batches:
                 self.dataset.mark_finished(epoch)
             self._last_batch = (epoch, batch_in_epoch)
-            yield batch.widen() if isinstance(batch, StoredBatch) else batch
+            yield batch
         self.dataset.mark_finished(epoch)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yields torch's batches, made of rows as they are stored, in this process or in workers."""
+        batches = super().__iter__()
+        while True:
+            # Only meanwhile: whoever asks the dataset itself for a row gets int64.
+            self.dataset.serves_stored = True
+            try:
+                batch = next(batches, None)
+            finally:
+                self.dataset.serves_stored = False
+            if batch is None:
+                return
+            yield batch.widen() if isinstance(batch, StoredBatch) else batch
 
     def _warn_if_cut_short(self, epoch: int) -> None:
         """Says so when the epoch before ended where an epoch of another length would have: rows were lost."""
