@@ -112,7 +112,7 @@ def alone(folder):
     }
 
 
-# Before the switch, at an epoch's end; at the switch, after it; at its epoch's end, in a later one; far apart.
+# Before the switch, at an epoch's end; at the switch, after it; at its epoch's end, in a later one; far off.
 @pytest.mark.parametrize("stops", [((0, 1), (0, 3)), ((1, 2), (1, 4)), ((1, 5), (2, 4)), ((1, 1), (2, 9))])
 def test_a_run_on_three_layouts_in_turn_reads_what_one_rank_reads(folder, alone, stops):
     state, read = None, []
@@ -124,6 +124,7 @@ def test_a_run_on_three_layouts_in_turn_reads_what_one_rank_reads(folder, alone,
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes:UserWarning")
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("stops", [((0, 2), (1, 3)), ((0, 3), (1, 2)), ((1, 4), (2, 5))])
 def test_so_it_does_with_other_numbers_of_workers_on_each_and_with_mixed_streams(folder, alone, stops, mixed):
