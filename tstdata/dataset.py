@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from streaming import Stream, StreamingDataset
+from streaming.base import dataset as streamings_own
 from streaming.base.constant import RESUME
 from streaming.base.distributed import all_gather_object, barrier
 from streaming.base.hashing import get_hash
@@ -26,7 +27,7 @@ from .mixing import DrawnOrder
 from .order import EpochOrder
 from .plan import SuperpositionPlan
 from .position import ResumableEpochs
-from .rows import BagSpanner
+from .rows import BagSpanner, without_a_table_of_rows
 from .run_watch import WatchedReading
 from .shard_fetching import FetchedShards
 from .shard_maps import ShardMaps
@@ -76,7 +77,7 @@ class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, Fetched
             in `local` is first read: its name, "auto" for the first in index.json, or None for no check.
         on_bad_shard: "error", once fetching it again has not helped: without it the order would be another.
         **streaming_kwargs: The rest of StreamingDataset's arguments; those that would break the order are
-            refused.
+            refused. `predownload` is by default as many samples as a worker reads of one shard.
 
     Raises:
         ValueError: An argument is out of its range or would break the order, these are no bag shards, or they
@@ -116,6 +117,7 @@ class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, Fetched
         check_on_bad_shard(on_bad_shard)
         with (
             one_start_at_a_time(World.detect().is_local_leader, barrier),
+            without_a_table_of_rows(streamings_own),
             closing_what_is_looked_at(prefix, lambda memory: memory is getattr(self, "_locals_shm", None)),
         ):
             super().__init__(
@@ -133,6 +135,7 @@ class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, Fetched
                 **{**_DEFAULTS, **streaming_kwargs, "stream_name": "tstdata_verified", "cache_limit": None},
             )
         self._limit_cache(streaming_kwargs.get("cache_limit"))
+        self.told_ahead = streaming_kwargs.get("predownload")
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches
         self._block_size = shuffle_block_size

@@ -100,14 +100,14 @@ class FetchedShards(SharedShardStates):
                 self._evict_shard(shard)
 
     def _prepare_thread(self, it: Any) -> None:
-        """Fetches the shards of the next `predownload` samples, ahead of `_each_sample_id`."""
+        """Fetches the shards of the samples to come, ahead of `_each_sample_id`."""
         fetched: set[int] = set()
         try:
             while not it.should_exit() and not self._event.is_set():
                 start = max(it.prepare_index, it.yield_index)
                 if start == it.total:
                     break
-                stop = min(it.total, it.yield_index + self.predownload + 1)
+                stop = min(it.total, it.yield_index + self._samples_ahead(it) + 1)
                 if start >= stop:
                     time.sleep(_NAP_SECONDS)
                     continue
@@ -121,6 +121,22 @@ class FetchedShards(SharedShardStates):
             # For the ready thread too, which has nothing to do here.
             it.on_exit()
             it.on_exit()
+
+    def _samples_ahead(self, it: Any) -> int:
+        """How many samples ahead to fetch: as told, else this worker's share of the longest shard.
+
+        So one shard is fetched while another is read; Streaming's default, eight batches, would seldom reach
+        into the next shard before it is due.
+        """
+        if self.told_ahead is not None:
+            return self.told_ahead
+        sample_id = it.sample_ids[it.yield_index]
+        rows = 1
+        if sample_id != -1:
+            _, stored = self.spanner[sample_id]
+            rows = stored.stop - stored.start
+        share: int = int(self.samples_per_shard.max()) // (rows * self._unique_worker_world.workers_per_node)
+        return max(share, self.predownload)
 
     def _fetch_ahead(self, sample_id: int, fetched: set[int]) -> None:
         if sample_id == -1:
