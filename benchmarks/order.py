@@ -11,6 +11,7 @@ each worker does, for itself.
 
 The run: 2 canonical nodes, one node of 8 ranks of 2 workers, 8 rows a rank and batch. "bags": the first 30%
 of batches are of bag rows of 4, which take 12/19 of the rows; the epoch's middle is then after the switch.
+"repeat 1.5": the rows are a stream that an epoch draws one and a half times.
 """
 
 import argparse
@@ -28,6 +29,7 @@ ARMS = (
     "StreamingDataset py1e",
     "StreamingBagDataset py1e",
     "StreamingBagDataset py1e, bags",
+    "StreamingBagDataset py1e, bags, repeat 1.5",
     "StreamingBagDataset py1br, bags",
     "StreamingBagDataset naive, bags",
 )
@@ -108,8 +110,9 @@ def measure(folder: str, arm: str, share: float) -> tuple[float, ...]:
     else:
         size = RANKS * BATCH_SIZE
         superposed = sum(json_samples(folder)) // size * 3 // 19 if "bags" in arm else 0
+        data = {"streams": [{"local": folder, "repeat": 1.5}]} if "repeat" in arm else {"local": folder}
         dataset = StreamingBagDataset(
-            local=folder, batch_size=size, bag_size=4, superposition_batches=superposed, **shuffle
+            **data, batch_size=size, bag_size=4, superposition_batches=superposed, **shuffle
         )
         built = time.perf_counter()
         done = int(dataset.plan.epoch(0).num_batches * share)

@@ -211,6 +211,7 @@ def test_the_card_of_streams_is_the_first_ones_that_has_one(build, small_dataset
     (bare / "dataset.json").unlink()
     dataset = build({}, streams=[{"local": str(bare)}, {"local": str(small_dataset)}])
     assert dataset.card == DatasetCard.load(small_dataset)
+    assert dataset.described_stream is dataset.streams[1]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,12 @@ class MixedStreams(_Base):
         self.stored_streams = read
         self.stored = join_stored(read, [own[0].column_encodings[0] for own in shards])
 
+    @property
+    def described_stream(self) -> Any:
+        """The stream whose dataset has the card, and so the tokenizer; without a card, the first."""
+        carded = [stored.card is not None for stored in self.stored_streams]
+        return self.streams[carded.index(True) if True in carded else 0]
+
     def mix(self, bag_size: int, joined: int, epoch_size: int | None, seed: int) -> None:
         """Works out what an epoch draws of each stream, as Streaming counts it.
 

@@ -38,7 +38,7 @@ def load_tokenizer(config: "RunConfig", dataset: "StreamingBagDataset") -> Any:
 
 def _beside_shards(dataset: "StreamingBagDataset") -> Path | None:
     """Returns the folder of the dataset's tokenizer, fetched from the remote if it is not here yet."""
-    stream, card = dataset.streams[0], dataset.card
+    stream, card = dataset.described_stream, dataset.card
     folder = Path(stream.local, stream.split, "tokenizer")
     if not (folder / MAIN_FILE).is_file() and stream.remote and card is not None:
         folder.mkdir(exist_ok=True)
