@@ -45,7 +45,7 @@ def read_on_two_ranks(job: Job) -> list[Reading]:
     # From a server that has imported what they need once; the tests' process has threads, which don't fork.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "composer", "tstdata.dataloader"])
-    port, ends = _free_port(), []
+    port, ends = free_port(), []
     for rank in range(_RANKS):
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_read, args=(rank, port, job, theirs))
@@ -67,7 +67,8 @@ def read_on_two_ranks(job: Job) -> list[Reading]:
     return readings
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -151,7 +151,7 @@ def test_a_run_started_right_after_kill_nine_waits_for_workers_that_are_left_and
         first.wait()
         start = time.monotonic()
         assert tokens(build()) == ALL_TOKENS
-        assert time.monotonic() - start < 15
+        assert time.monotonic() - start < 4  # Left alone, they would look for their rank after 5.
         assert not any(lives(worker) for worker in workers)
 
 

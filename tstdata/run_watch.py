@@ -1,6 +1,7 @@
 """What each reading process looks for while it reads: its parent's death, and another process's failure."""
 
 import logging
+import multiprocessing
 import os
 import threading
 import weakref
@@ -22,12 +23,15 @@ class RunWatch:
     Args:
         dataset: A `SharedShardStates`; not kept alive.
         on_end: Called with the dataset and the message once another process of the node has ended the run.
-        parent: The process to die with; None: none. A worker whose rank was killed would wait for its other
-            workers for ever, with the cache and the shared memory in its hands.
+        in_worker: Whether this process is to die with the rank that started it: a worker whose rank was
+            killed may wait for others for ever, with the cache and the shared memory in its hands.
     """
 
-    def __init__(self, dataset: Any, on_end: Callable[[Any, str], None], parent: int | None) -> None:
-        self.process, self._on_end, self._parent = os.getpid(), on_end, parent
+    def __init__(self, dataset: Any, on_end: Callable[[Any, str], None], in_worker: bool) -> None:
+        self.process, self._on_end = os.getpid(), on_end
+        # A fork server's children have that for a parent, not the rank; a fork's sibling keeps its pipe open.
+        self._parent, self._starter = os.getppid(), multiprocessing.parent_process()
+        self._in_worker = in_worker
         self._dataset, self._stopped = weakref.ref(dataset), threading.Event()
         threading.Thread(target=self._run, daemon=True, name="watching the run").start()
 
@@ -38,7 +42,7 @@ class RunWatch:
     def _run(self) -> None:
         told = False
         while not self._stopped.wait(WATCH_SECONDS):
-            if self._parent is not None and os.getppid() != self._parent:
+            if self._in_worker and self._is_orphan():
                 os._exit(1)
             dataset = self._dataset()
             if dataset is None:
@@ -48,6 +52,9 @@ class RunWatch:
                 logger.error("%s", message)
                 self._on_end(dataset, message)
             del dataset
+
+    def _is_orphan(self) -> bool:
+        return os.getppid() != self._parent or (self._starter is not None and not self._starter.is_alive())
 
 
 class WatchedReading(_Base):
@@ -61,8 +68,7 @@ class WatchedReading(_Base):
     def __iter__(self) -> Iterator[Any]:
         """Yields what the base class does; raises what a background thread or another process failed with."""
         if self._watch is None or self._watch.process != os.getpid():
-            parent = os.getppid() if os.getpid() != self._maker else None
-            self._watch = RunWatch(self, _end_reading, parent)
+            self._watch = RunWatch(self, _end_reading, in_worker=os.getpid() != self._maker)
         try:
             yield from super().__iter__()
         except RuntimeError:

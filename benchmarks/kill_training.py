@@ -1,0 +1,277 @@
+"""Kills a reading run of two ranks and their workers with kill -9 at random moments, and goes on each time.
+
+  python benchmarks/kill_training.py --kills 50          (--s3: from a SeaweedFS started for it)
+
+Two gloo ranks with a DataLoader worker each read bag rows, then rows, over several epochs, in step, and keep
+the loader's state in a checkpoint every few batches. A moment is drawn over the whole length of an
+undisturbed run, its start included; the victim is a rank or a worker. The next run starts at once, on the
+same cache, from the last checkpoint. Every batch that any run read on either rank is compared with the
+undisturbed run's. When one comes through, the next begins with no checkpoint and an empty cache. Exit 1 if a
+row differs.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from handmade_shards import tokens_of_row, write_shards
+from reading_ranks import free_port
+
+RANKS, SEQ_LEN, BAG_SIZE, SWITCH = 2, 64, 2, 50
+BATCHES, BETWEEN_CHECKPOINTS = 240, 10
+# What is left of a run whose rank or worker was killed ends by itself, or is ended by who started it.
+_GRACE_SECONDS, _PATIENCE_SECONDS = 5, 60
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run reads from, and its own places; picklable."""
+
+    remote: str
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    num_workers: int = 1
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last state and how many batches were read by then."""
+        return self.folder / "checkpoint.json"
+
+    def batches_read(self) -> int:
+        """How many batches the last checkpoint has."""
+        return int(json.loads(self.checkpoint.read_text())["number"]) if self.checkpoint.exists() else 0
+
+    def clear(self) -> None:
+        """Forgets the run, its cache included."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+
+@dataclass
+class Kill:
+    """One kill: who, at which second of its run, and from which batch to which that run had come."""
+
+    victim: str
+    second: float
+    begun_at: int
+    come_to: int
+
+
+@dataclass
+class Table:
+    """The kills, and how many batches of how many were the undisturbed run's."""
+
+    kills: list[Kill] = field(default_factory=list)
+    compared: int = 0
+    equal: int = 0
+    finished: int = 0
+    resumed: int = 0
+
+    def text(self) -> str:
+        """Returns the table."""
+        lines = [f"{'kill':>4}  {'victim':<8} {'second':>7}  from batch  to batch"]
+        for number, kill in enumerate(self.kills, 1):
+            lines.append(
+                f"{number:>4}  {kill.victim:<8} {kill.second:>7.2f}  {kill.begun_at:>10}  {kill.come_to:>8}"
+            )
+        ranks = sum(kill.victim == "rank" for kill in self.kills)
+        return "\n".join(
+            [
+                *lines,
+                "",
+                f"kills                    {len(self.kills)} ({ranks} of ranks)",
+                f"runs that were resumed   {self.resumed}",
+                f"runs that came through   {self.finished}, of {BATCHES} batches each",
+                f"a rank's batches equal   {self.equal} of {self.compared}",
+            ]
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the kills and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--s3", action="store_true")
+    args = parser.parse_args(argv)
+    with contextlib.ExitStack() as stack:
+        folder, store = Path(stack.enter_context(tempfile.TemporaryDirectory())), None
+        if args.s3:
+            from object_stores import seaweedfs
+
+            (folder / "server").mkdir()
+            store = stack.enter_context(seaweedfs(folder / "server"))
+        begin = time.monotonic()
+        table = kill_often(folder, args.kills, random.Random(args.seed), store)
+    print(f"{table.text()}\nseconds                  {time.monotonic() - begin:.0f}")
+    return 0 if table.equal == table.compared > 0 else 1
+
+
+def kill_often(folder: Path, kills: int, draw: random.Random, store: Any = None) -> Table:
+    """Kills runs until there were so many kills and the last run came through."""
+    shards, environment = write_shards(folder / "shards", (150, 131, 150, 97, 150, 60), SEQ_LEN), {}
+    remote = str(shards)
+    if store is not None:
+        store.upload(shards, "killed")
+        remote, environment = store.uri("killed"), store.environment
+    whole = Site(remote, folder / "whole", environment, num_workers=0)
+    whole.clear()
+    _end(_start(whole))
+    expected = dict(_batches(whole))
+    assert len(expected) == RANKS * BATCHES
+    site, table = Site(remote, folder / "killed", environment), Table()
+    site.clear()
+    begin = time.monotonic()
+    _end(_start(site))
+    length = time.monotonic() - begin
+    site.clear()
+    while len(table.kills) < kills or site.checkpoint.exists():
+        begun_at, ranks = site.batches_read(), _start(site)
+        table.resumed += begun_at > 0
+        # A run that has less to do is over sooner; starting takes a part of its time in any case.
+        left = length * (1 - 0.8 * begun_at / BATCHES)
+        killed = _kill(ranks, draw, left) if len(table.kills) < kills else None
+        if killed is None:
+            _end(ranks)
+            table.finished += 1
+        read = _batches(site)
+        table.compared += len(read)
+        table.equal += sum(expected[place] == rows for place, rows in read)
+        if killed is None:
+            assert {place for place, _ in read} >= {(BATCHES - 1, rank) for rank in range(RANKS)}
+            site.clear()
+            continue
+        come_to = 1 + max((number for (number, _), _ in read), default=begun_at - 1)
+        table.kills.append(Kill(*killed, begun_at, come_to))
+        for rank in range(RANKS):
+            (site.folder / f"rank{rank}.jsonl").unlink(missing_ok=True)
+    return table
+
+
+def _batches(site: Site) -> list[tuple[tuple[int, int], list[int]]]:
+    """What a run's ranks have read: number of the batch and rank, and the rows."""
+    found = []
+    for rank in range(RANKS):
+        path = site.folder / f"rank{rank}.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        found += [((number, rank), rows) for number, rows in map(json.loads, lines)]
+    return found
+
+
+def _start(site: Site) -> list[Any]:
+    # From a server that has imported what they need once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reading_ranks", "tstdata.dataloader"])
+    port = free_port()
+    ranks = [context.Process(target=read_in_step, args=(rank, port, site)) for rank in range(RANKS)]
+    for process in ranks:
+        process.start()
+    return ranks
+
+
+def _end(ranks: list[Any]) -> None:
+    """Waits for a run that nobody disturbs any more."""
+    for process in ranks:
+        process.join(_PATIENCE_SECONDS)
+        assert process.exitcode == 0, f"a rank ended with {process.exitcode}"
+
+
+def _kill(ranks: list[Any], draw: random.Random, length: float) -> tuple[str, float] | None:
+    """Kills a process of a run at a random moment and ends the rest; None if the run had ended by then."""
+    begin, second = time.monotonic(), draw.uniform(0, length)
+    while time.monotonic() - begin < second and all(process.is_alive() for process in ranks):
+        time.sleep(0.005)
+    workers = []
+    for process in ranks:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(process.pid).children()
+            workers += [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    kind = draw.choice(["rank", "worker"]) if workers else "rank"
+    try:
+        (draw.choice(workers) if kind == "worker" else psutil.Process(draw.choice(ranks).pid)).kill()
+    except psutil.NoSuchProcess:
+        return None
+    # As a launcher does: the others get some time to say what they have to say.
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for process in ranks:
+        process.join(max(0.0, deadline - time.monotonic()))
+    came_through = all(process.exitcode == 0 for process in ranks)
+    for process in ranks:
+        process.kill()
+        process.join()
+    return None if came_through else (kind, second)
+
+
+def read_in_step(rank: int, port: int, site: Site) -> None:
+    """What a rank does: reads on from the checkpoint, in step with the other, and writes down the rows."""
+    os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"})
+    os.environ.update({"WORLD_SIZE": str(RANKS), "LOCAL_WORLD_SIZE": str(RANKS), "MASTER_PORT": str(port)})
+    os.environ.update(site.environment)
+    # What a killed run's processes say of the killed one is no news here.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    import torch
+
+    from tstdata import StreamingBagDataset
+    from tstdata.dataloader import BagDataLoader
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=RANKS)
+    phase = {"bag_size": BAG_SIZE, "superposition_batches": SWITCH}
+    dataset = StreamingBagDataset(
+        remote=site.remote, local=str(site.folder / "cache"), batch_size=4, shuffle=True, **phase
+    )
+    dataset.attach_superposition(**phase, vocab_size=None)
+    context = {"multiprocessing_context": "fork"} if site.num_workers else {}
+    loader, number = BagDataLoader(dataset, num_workers=site.num_workers, **context), 0
+    if site.checkpoint.exists():
+        saved = json.loads(site.checkpoint.read_text())
+        number = saved["number"]
+        loader.load_state_dict(saved["state"])
+    with open(site.folder / f"rank{rank}.jsonl", "a") as log:
+        while number < BATCHES:
+            for batch in loader:
+                log.write(json.dumps([number, _rows_of(batch["input_ids"].tolist())]) + "\n")
+                log.flush()
+                torch.distributed.barrier()
+                number += 1
+                if rank == 0 and number % BETWEEN_CHECKPOINTS == 0:
+                    _save(site, number, loader.state_dict())
+                time.sleep(0.005)
+                if number == BATCHES:
+                    break
+    torch.distributed.barrier()
+    os._exit(0)
+
+
+def _rows_of(batch: list[list[int]]) -> list[int]:
+    """The first stored row of each, after comparing all of their tokens."""
+    rows = [ids[0] // SEQ_LEN for ids in batch]
+    for row, ids in zip(rows, batch, strict=True):
+        stored = range(row, row + len(ids) // SEQ_LEN)
+        assert ids == [token for number in stored for token in tokens_of_row(number, SEQ_LEN)]
+    return rows
+
+
+def _save(site: Site, number: int, state: dict[str, Any]) -> None:
+    path = site.folder / "checkpoint.tmp"
+    path.write_text(json.dumps({"number": number, "state": state}))
+    os.replace(path, site.checkpoint)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
