@@ -216,7 +216,7 @@ class TokenSuperposition(Algorithm):
         assert self._adapter is not None
         fresh = step == 0 and not self._adapter.is_pretrained and state.load_path is None
         if fresh and self.settings.alternative is None:  # the mass on a whole bag has no such value
-            warn_of_first_loss(mce, self._adapter.vocab_size)
+            warn_of_first_loss(mce, self._adapter.vocab_size, self._adapter.z_loss)
 
     _handlers: ClassVar[dict[Event, Any]] = {
         Event.INIT: _install,

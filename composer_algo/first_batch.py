@@ -21,12 +21,14 @@ def check_ids(ids: torch.Tensor, vocab_size: int) -> None:
         )
 
 
-def warn_of_first_loss(mce: float, vocab_size: int) -> None:
-    """Warn when the first multi-hot loss of fresh weights is far from log(V)."""
-    expected = math.log(vocab_size)
+def warn_of_first_loss(mce: float, vocab_size: int, z_loss: float = 0.0) -> None:
+    """Warn when the first multi-hot loss of fresh weights is far from log(V), and its z-loss from log(V)²."""
+    uniform = math.log(vocab_size)
+    expected = uniform + z_loss * uniform**2
     if abs(mce - expected) > FIRST_LOSS_TOLERANCE * expected:
+        made_of = "log(V)" + (f" + {z_loss}·log(V)²" if z_loss else "")
         warnings.warn(
             f"the first superposition/mce is {mce:.3f}; random weights over {vocab_size} tokens give about "
-            f"log(V) = {expected:.3f}. Check the model's initialisation, and that labels are unshifted.",
+            f"{made_of} = {expected:.3f}. Check the model's initialisation, and that labels are unshifted.",
             stacklevel=2,
         )

@@ -80,7 +80,7 @@ class HuggingFaceAdapter(ModelAdapter):
     @property
     def z_loss(self) -> float:
         """The factor of Bamba's z-loss, which its forward adds only where it is given labels."""
-        return float(getattr(self.model.config, "z_loss_coefficient", 0.0))
+        return float(getattr(self.model.config, "z_loss_coefficient", None) or 0)
 
     def head(self) -> Head | None:
         """Return the output embedding of a model known to add nothing to it, else None."""

@@ -198,6 +198,22 @@ def test_logits_of_another_shape_are_refused_on_the_first_superposed_batch():
         train(TokenSuperposition(), BagRows(2, 1), model=PlainModel())
 
 
+def test_z_loss_that_an_adapter_tells_of_is_added():
+    class Steadied(PlainAdapter):
+        z_loss = 0.1
+
+    def first_loss(kind):
+        register_adapter(PlainModel, kind)
+        return train(TokenSuperposition(), BagRows(2, 1), num_batches=1, model=PlainModel()).losses[0]
+
+    bags = torch.stack([BagRows(2, 1)[row] for row in range(4)]).view(4, SEQ_LEN, BAG_SIZE)
+    net = PlainModel().net
+    with torch.no_grad():
+        logits = net.hidden(net.embedding(bags).mean(dim=2)) @ net.embedding.weight.T
+    added = 0.1 * logits[:, :-1].logsumexp(dim=-1).square().mean().item()
+    assert first_loss(Steadied) == pytest.approx(first_loss(PlainAdapter) + added, rel=1e-5)
+
+
 def test_output_only_needs_no_word_about_the_embedding_but_its_size():
     register_adapter(PlainModel, PlainAdapter)
     algorithm = TokenSuperposition(BAG_SIZE, "2ba", mode="output_only", weighting="first_token")
