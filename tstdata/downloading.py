@@ -34,7 +34,7 @@ class FetchError(OSError):
     """A file could not be had; `remedy` says what to do, `cause` what the last try failed with."""
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(f"{type(cause).__name__}: {cause}")
+        super().__init__(_one_line(cause))
         self.cause, self.remedy = cause, remedy_for(cause)
 
 
@@ -68,8 +68,8 @@ def fetch(
             break
         pause = 2 ** (number - 1) + random.random() / 2
         logger.warning(
-            "%s: try %d of %d to fetch it failed (%s: %s); the next in %.1f s.",
-            *(local, number, allowed, type(failure).__name__, failure, pause),
+            "%s: try %d of %d to fetch it failed (%s); the next in %.1f s.",
+            *(local, number, allowed, _one_line(failure), pause),
         )
         time.sleep(pause)
     raise FetchError(failure) from failure
@@ -165,6 +165,10 @@ def _watched(download: Callable[[], object], local: str, timeout: float) -> None
             raise StalledError(f"no byte arrived for {timeout:g} seconds, after {arrived}")
     if failures:
         raise failures[0]
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _size(path: str) -> int:
