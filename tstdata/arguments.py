@@ -9,6 +9,8 @@ from .spans import SHUFFLE_ALGOS
 
 logger = logging.getLogger(__name__)
 
+# Instead of Streaming's two tries within 2 seconds: a store that answers 5xx for some 20 does no harm.
+DEFAULTS = {"download_retry": 5}
 # Streaming's arguments that would break a law of the sample order, and why.
 _REFUSED = {
     "stream_name": "shards are fetched by a stream of this package, which never keeps a damaged one",

@@ -20,7 +20,7 @@ from streaming.base.stream import streams_registry
 from streaming.base.util import bytes_to_int, number_abbrev_to_int
 from streaming.base.world import World
 
-from .arguments import check_arguments, check_cache_limit, check_on_bad_shard
+from .arguments import DEFAULTS, check_arguments, check_on_bad_shard
 from .attachment import Attachment
 from .mixed_streams import MixedStreams, make_streams
 from .mixing import DrawnOrder
@@ -34,9 +34,6 @@ from .shard_maps import ShardMaps
 from .sharing import closing_what_is_looked_at, one_start_at_a_time, read_shared, release
 from .verified_stream import VerifiedFetching
 from .worker_ids import Seat, WorkerIds
-
-# Instead of Streaming's two tries within 2 seconds: a store that answers 5xx for some 20 does no harm.
-_DEFAULTS = {"download_retry": 5}
 
 
 @streams_registry.register("tstdata_verified")
@@ -132,9 +129,9 @@ class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, Fetched
                 shuffle_algo=shuffle_algo,
                 validate_hash=None if validate_hash == "auto" else validate_hash,
                 # Its own check refuses a limit below four shards, which here can do.
-                **{**_DEFAULTS, **streaming_kwargs, "stream_name": "tstdata_verified", "cache_limit": None},
+                **{**DEFAULTS, **streaming_kwargs, "stream_name": "tstdata_verified", "cache_limit": None},
             )
-        self._limit_cache(streaming_kwargs.get("cache_limit"))
+        self.begin_sharing(bytes_to_int(streaming_kwargs.get("cache_limit") or 0) or None)
         self.told_ahead = streaming_kwargs.get("predownload")
         self.bag_size = bag_size
         self.superposition_batches = superposition_batches
@@ -163,9 +160,7 @@ class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, Fetched
         if validate_hash == "auto":
             self.validate_first_hashes()
         self.maps = ShardMaps(self.shards, get_hash, self.hash_of_each_shard())
-        self._refusals: dict[int, str] = {}
         self._attachment = Attachment(bag_size, superposition_batches)
-        self._maker = os.getpid()
         self._release = self._release_when_done()
         self._forget_a_dead_runs_state()
 
@@ -174,18 +169,11 @@ class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, Fetched
         if hasattr(self, "_iterator"):
             self._iterator.non_blocking_exit()
             self._executor.shutdown()
-        for number in self.maps.numbers():
-            self.maps.drop(number)
+        self.maps.close()
         self.stop_watching()
         self._release()
         for stream in self.streams:
             stream.close()
-
-    def _limit_cache(self, limit: int | str | None) -> None:
-        self.cache_limit = bytes_to_int(limit) if isinstance(limit, str) else limit
-        index = sum(stream.get_index_size() for stream in self.streams)
-        largest = max(shard.get_max_size() for shard in self.shards)
-        check_cache_limit(self.cache_limit, index, largest, self._unique_rank_world.ranks_per_node)
 
     def _release_when_done(self) -> weakref.finalize:
         arrays = [self._shared_barrier._arr, self._next_epoch.arr, self._cache_usage.arr]
@@ -258,7 +246,5 @@ class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, Fetched
         if self._unique_rank_world.is_local_leader:
             with contextlib.suppress(FileNotFoundError):
                 BuiltinSharedMemory(_get_path(self._shm_prefix_int, RESUME)).unlink()
-            for path in self.notes_paths():
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(path)
+            self.forget_notes()
         barrier()

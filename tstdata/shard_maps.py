@@ -71,6 +71,10 @@ class ShardMaps:
         """Closes a shard if it is open, so that the space of its file can be freed."""
         self._open.pop(number, None)
 
+    def close(self) -> None:
+        """Closes all of them."""
+        self._open.clear()
+
     def numbers(self) -> list[int]:
         """Returns the shards that are open."""
         return list(self._open)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from .arguments import check_cache_limit
+
 # To a type checker, whatever comes after it among the bases: only the dataset module imports streaming.
 _Base: Any = object
 
@@ -23,6 +25,9 @@ WATCH_SECONDS = 0.25
 class SharedShardStates(_Base):
     """Mixed into a StreamingDataset: one process fetches a shard, within the cache's limit."""
 
+    cache_limit: int | None
+    # The process that made the dataset: others are its workers.
+    _maker: int
     # Why a shard could not be had, by number, as far as this process has tried.
     _refusals: dict[int, str]
     # The file whose bytes are locked by who fetches the shard of that number, and the process that opened it.
@@ -31,6 +36,17 @@ class SharedShardStates(_Base):
     cache_usage: int
     # What this process fetches now.
     _fetching: set[int]
+
+    def begin_sharing(self, limit: int | None) -> None:
+        """Takes the number of bytes that the cache may hold; None: any. Called by the process that made it.
+
+        Raises:
+            ValueError: It is too low.
+        """
+        self.cache_limit, self._refusals, self._maker = limit, {}, os.getpid()
+        index = sum(stream.get_index_size() for stream in self.streams)
+        largest = max(shard.get_max_size() for shard in self.shards)
+        check_cache_limit(limit, index, largest, self._unique_rank_world.ranks_per_node)
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
         """Fetches a shard if it is not local; failing is told to the other processes of the node.
@@ -181,6 +197,12 @@ class SharedShardStates(_Base):
                 "again: it goes on from its last checkpoint.",
             )
         return self._refusals[shard_id]
+
+    def forget_notes(self) -> None:
+        """Removes what a killed run of the same number has told."""
+        for path in self.notes_paths():
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
 
     def _notes_path(self, kind: str) -> str:
         """A file beside Streaming's lock of the cache, and under the same number."""
