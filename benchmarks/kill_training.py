@@ -13,7 +13,6 @@ row differs.
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -28,7 +27,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from handmade_shards import tokens_of_row, write_shards
-from reading_ranks import free_port
+from reading_ranks import fork_server, free_port
 
 RANKS, SEQ_LEN, BAG_SIZE, SWITCH = 2, 64, 2, 50
 BATCHES, BETWEEN_CHECKPOINTS = 240, 10
@@ -175,10 +174,7 @@ def _batches(site: Site) -> list[tuple[tuple[int, int], list[int]]]:
 
 
 def _start(site: Site) -> list[Any]:
-    # From a server that has imported what they need once.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reading_ranks", "tstdata.dataloader"])
-    port = free_port()
+    context, port = fork_server(), free_port()
     ranks = [context.Process(target=read_in_step, args=(rank, port, site)) for rank in range(RANKS)]
     for process in ranks:
         process.start()

@@ -42,10 +42,7 @@ def read_on_two_ranks(job: Job) -> list[Reading]:
     Raises:
         TimeoutError: One hung.
     """
-    # From a server that has imported what they need once; the tests' process has threads, which don't fork.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "composer", "tstdata.dataloader"])
-    port, ends = free_port(), []
+    context, port, ends = fork_server(), free_port(), []
     for rank in range(_RANKS):
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_read, args=(rank, port, job, theirs))
@@ -65,6 +62,17 @@ def read_on_two_ranks(job: Job) -> list[Reading]:
             process.kill()
             process.join()
     return readings
+
+
+def fork_server() -> Any:
+    """The context of processes that fork off a server which has imported what they need, once for all.
+
+    The tests' own process has threads, and is no good to fork. DataLoaders in these processes are to be told
+    to fork their workers, else they start a server of their own.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reading_ranks", "composer", "tstdata.dataloader"])
+    return context
 
 
 def free_port() -> int:
@@ -93,9 +101,10 @@ def _read(rank: int, port: int, job: Job, results: Any) -> None:
     start, error = time.monotonic(), None
     try:
         torch.distributed.init_process_group("gloo", rank=rank, world_size=_RANKS)
-        loader = build_bag_dataloader(
-            job.dataset, job.batch_size, num_workers=job.num_workers, drop_last=False
-        ).dataloader
+        workers = (
+            {"num_workers": job.num_workers, "multiprocessing_context": "fork"} if job.num_workers else {}
+        )
+        loader = build_bag_dataloader(job.dataset, job.batch_size, drop_last=False, **workers).dataloader
         start = time.monotonic()
         for batch in loader:
             batches.append(batch["input_ids"].tolist())

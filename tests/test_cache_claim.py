@@ -3,19 +3,19 @@
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from handmade_shards import tokens_of_row, write_shards
-from reading_ranks import Job, read_on_two_ranks
+from reading_ranks import Job, fork_server, read_on_two_ranks
 from streaming.base.shared.prefix import _pack_locals
 
 from tstdata import StreamingBagDataset
+from tstdata.dataloader import BagDataLoader
 
 ROWS = (23, 17, 9, 30)
 ALL_TOKENS = [tokens_of_row(row) for row in range(sum(ROWS))]
@@ -23,19 +23,18 @@ ALL_TOKENS = [tokens_of_row(row) for row in range(sum(ROWS))]
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed file <_io.BufferedReader name=.*shard:ResourceWarning"
 )
-# A job that says when it has read its first batch, and goes on living: NUM_WORKERS, REMOTE, LOCAL.
-JOB = """
-import multiprocessing, sys, time
-from tstdata import StreamingBagDataset
-from tstdata.dataloader import BagDataLoader
-places = {"remote": sys.argv[2], "local": sys.argv[3]}
-dataset = StreamingBagDataset(**places, bag_size=2, superposition_batches=0, batch_size=4)
-batches = iter(BagDataLoader(dataset, num_workers=int(sys.argv[1])))
-if sys.argv[4] == "read":
-    next(batches)
-print("reading", *(worker.pid for worker in multiprocessing.active_children()), flush=True)
-time.sleep(600)
-"""
+
+
+def read_and_live_on(num_workers, remote, local, until, words):
+    """A job that says which workers it has when it has read its first batch, and goes on living."""
+    places = {"remote": str(remote), "local": str(local)}
+    dataset = StreamingBagDataset(**places, bag_size=2, superposition_batches=0, batch_size=4)
+    workers = {"num_workers": num_workers, "multiprocessing_context": "fork"} if num_workers else {}
+    batches = iter(BagDataLoader(dataset, **workers))
+    if until == "read":
+        next(batches)
+    words.send([worker.pid for worker in multiprocessing.active_children()])
+    time.sleep(600)
 
 
 @pytest.fixture
@@ -61,12 +60,17 @@ def build(shards, tmp_path):
 @contextlib.contextmanager
 def another_job(shards, cache, num_workers=0, until="read"):
     """A job in a process of its own; yields it, and the processes of its workers."""
-    command = [sys.executable, "-W", "ignore", "-c", JOB, str(num_workers), str(shards), str(cache), until]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process, [int(word) for word in process.stdout.readline().split()[1:]]
-        finally:
-            process.kill()
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = fork_server().Process(target=read_and_live_on, args=(num_workers, shards, cache, until, theirs))
+    process.start()
+    try:
+        assert ours.poll(60)
+        yield process, ours.recv()
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+        theirs.close()
 
 
 def tokens(dataset):
@@ -113,7 +117,7 @@ def test_with_room_for_few_shards_every_row_is_served_within_the_limit(
         build(remote=str(shards), local=str(tmp_path / "other"), cache_limit=limit - num_shards * largest + 9)
 
 
-@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_two_ranks_with_room_for_three_shards_read_what_they_read_without_a_limit(tmp_path, num_workers):
     shards = write_shards(tmp_path / "many", [20] * 12)
     shard, index = (shards / "shard.00000.mds").stat().st_size, (shards / "index.json").stat().st_size
@@ -138,7 +142,7 @@ def test_a_second_job_in_a_cache_is_told_whose_it_is_and_may_have_it_once_that_o
             build()
         assert tokens(build(local=str(tmp_path / "another"))) == ALL_TOKENS
         first.kill()
-        first.wait()
+        first.join()
         assert tokens(build()) == ALL_TOKENS
 
 
@@ -148,7 +152,7 @@ def test_a_run_started_right_after_kill_nine_waits_for_workers_that_are_left_and
     with another_job(shards, tmp_path / "cache", num_workers=2) as (first, workers):
         assert len(workers) == 2
         first.kill()
-        first.wait()
+        first.join()
         start = time.monotonic()
         assert tokens(build()) == ALL_TOKENS
         assert time.monotonic() - start < 4  # Left alone, they would look for their rank after 5.
@@ -162,7 +166,7 @@ def test_a_worker_that_does_not_end_with_its_rank_is_named_with_what_to_type(
     with another_job(shards, tmp_path / "cache", num_workers=1) as (first, (worker,)):
         os.kill(worker, signal.SIGSTOP)
         first.kill()
-        first.wait()
+        first.join()
         with pytest.raises(ValueError, match=rf"what is left of a killed run.*: kill -9 {worker}\."):
             build()
         os.kill(worker, signal.SIGKILL)
