@@ -9,6 +9,7 @@ if a row of any run is not the undisturbed run's, or a rank says nothing of a fa
 
 import argparse
 import contextlib
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -71,13 +72,21 @@ def _row(scenario: Scenario, outcome: Outcome, whole: list[Reading]) -> str:
 
 
 def _sentence(said: str, outcome: Outcome) -> str:
-    """The line in which a rank said it, without the paths of this machine."""
+    """What a rank said, without the paths of this machine."""
     for reading in outcome.first:
         for line in f"{reading.logged}\n{reading.error}".splitlines():
-            if said in line:
-                begin = max(0, line.find(said) - 40)
-                return ("..." if begin else "") + line[begin : line.find(said) + 90].replace("|", "/") + "..."
+            if said not in line:
+                continue
+            line = re.sub(r"/\S*/(?=\S)| into /\S+", "", line.replace("|", "/"))
+            cause = re.search(r"(\S+ of \S+ could not be fetched) (\(.*\))\. (.*?) Then start", line)
+            if cause is None:
+                return _shortened(line)
+            return f"{cause[1]} {_shortened(cause[2])}. {cause[3]}"
     return "nothing was said"
+
+
+def _shortened(text: str, length: int = 120) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 if __name__ == "__main__":

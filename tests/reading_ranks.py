@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import resource
 import socket
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 _RANKS = 2
@@ -93,10 +95,10 @@ def _read(rank: int, port: int, job: Job, results: Any) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), **job.environment)
     if job.largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job.largest_file, job.largest_file))
-    logged: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("tstdata").addHandler(handler)
+    # A file, as the workers, which are forked, log into it too.
+    descriptor, log = tempfile.mkstemp()
+    os.close(descriptor)
+    logging.getLogger("tstdata").addHandler(logging.FileHandler(log))
     batches: list[list[list[int]]] = []
     start, error = time.monotonic(), None
     try:
@@ -112,7 +114,8 @@ def _read(rank: int, port: int, job: Job, results: Any) -> None:
         loader.dataset.close()
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
-    results.send(Reading(batches, error, "\n".join(logged), time.monotonic() - start))
+    results.send(Reading(batches, error, Path(log).read_text(), time.monotonic() - start))
+    os.remove(log)
     with contextlib.suppress(Exception):
         if error is None:
             torch.distributed.destroy_process_group()

@@ -25,7 +25,17 @@ def undisturbed(site):
     [pytest.param(one, id=one.name, marks=() if one.quick else pytest.mark.slow) for one in SCENARIOS],
 )
 def test_a_fault_is_healed_or_named_on_every_rank_and_the_next_run_is_right(site, undisturbed, scenario):
-    outcome = site.run(scenario)
+    check(site, undisturbed, scenario, num_workers=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.quick], ids=lambda one: one.name)
+def test_so_it_is_with_worker_processes(site, undisturbed, scenario):
+    check(site, undisturbed, scenario, num_workers=1)
+
+
+def check(site, undisturbed, scenario, num_workers):
+    outcome = site.run(scenario, num_workers=num_workers)
     assert outcome.seconds < 60
     for reading, whole in zip(outcome.first, undisturbed, strict=True):
         assert reading.batches == whole.batches[: len(reading.batches)]
