@@ -1,4 +1,4 @@
-"""The bag dataloader: its batches and lengths, and resuming: in Composer, with workers, on two ranks."""
+"""The bag dataloader: its batches and lengths, workers, resuming, and two ranks."""
 
 import itertools
 import json
@@ -10,17 +10,20 @@ import sys
 
 import pytest
 import torch
-from composer import Algorithm, ComposerModel, Event, Trainer
-from composer.core import DataSpec
+from bag_loaders import (
+    BAG_SIZE,
+    BATCH_SIZE,
+    EPOCHS,
+    ROWS,
+    SWITCH,
+    attach_to,
+    built_loaders,
+    fingerprint,
+    read,
+)
 from handmade_shards import SEQ_LEN, write_shards
 from transformers import PreTrainedTokenizerFast
 
-from tstdata import build_bag_dataloader
-
-ROWS = (23, 17, 9, 30)
-BAG_SIZE, BATCH_SIZE, SWITCH = 3, 4, 8
-# Batches of bag rows and of rows in each epoch: 25 bag rows make 6 batches, so the second has the switch.
-EPOCHS = ((6, 0), (2, 13), (0, 19), (0, 19))
 # Streaming reads a shard that it checks the hash of without closing it.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed file <_io.BufferedReader name=.*shard:ResourceWarning"
@@ -36,42 +39,8 @@ def shards(tmp_path_factory):
 @pytest.fixture
 def build(shards, tmp_path):
     """Builds a loader over a fresh cache, its dataset attached unless told otherwise."""
-    built = []
-
-    def build_one(attach=True, dataset=None, **changes):
-        arguments = {
-            "remote": str(shards),
-            "local": str(tmp_path / f"cache{len(built)}"),
-            "bag_size": BAG_SIZE,
-            "superposition_batches": SWITCH,
-            "shuffle": True,
-            **(dataset or {}),
-        }
-        spec = build_bag_dataloader(arguments, BATCH_SIZE, **changes)
-        assert isinstance(spec, DataSpec)
-        built.append(spec.dataloader.dataset)
-        if attach:
-            attach_to(spec.dataloader.dataset)
-        return spec
-
-    yield build_one
-    for dataset in built:
-        dataset.close()
-
-
-def attach_to(dataset):
-    dataset.attach_superposition(
-        bag_size=dataset.bag_size, superposition_batches=dataset.superposition_batches, vocab_size=None
-    )
-
-
-def fingerprint(batch):
-    """The first token of every row, and how wide the batch is."""
-    return batch["input_ids"].shape[1], batch["input_ids"][:, 0].tolist()
-
-
-def read(loader, num_epochs):
-    return [[fingerprint(batch) for batch in loader] for _ in range(num_epochs)]
+    with built_loaders(shards, tmp_path) as build_one:
+        yield build_one
 
 
 def test_batches_are_int64_rows_with_labels_an_unshifted_copy(build):
@@ -207,82 +176,6 @@ def test_an_epoch_cut_to_the_length_of_an_earlier_one_is_warned_of(build, caplog
                 pass
     assert "epoch 1 was left after 6 of its 15 batches, the length of an earlier epoch" in caplog.text
     assert "epoch 0 was left" not in caplog.text
-
-
-class Recorder(ComposerModel):
-    """The smallest model: it only notes what it is given."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen = []
-
-    def forward(self, batch):
-        self.seen.append(fingerprint(batch))
-        return self.weight
-
-    def loss(self, outputs, batch, *args):
-        return outputs**2
-
-
-class Attach(Algorithm):
-    """What TokenSuperposition does for the dataset."""
-
-    def match(self, event, state):
-        return event in (Event.FIT_START, Event.EPOCH_START)
-
-    def apply(self, event, state, logger):
-        if event == Event.FIT_START:
-            attach_to(state.train_dataloader.dataset)
-        state.dataloader_len = len(state.train_dataloader)
-
-
-def train(spec, duration, **arguments):
-    """Trains; returns the batches seen, and the Trainer."""
-    model = Recorder()
-    trainer = Trainer(
-        model=model,
-        optimizers=torch.optim.SGD(model.parameters(), lr=0.1),
-        train_dataloader=spec,
-        max_duration=duration,
-        algorithms=[Attach()],
-        device="cpu",
-        progress_bar=False,
-        auto_log_hparams=False,
-        loggers=[],
-        **arguments,
-    )
-    trainer.fit()
-    trainer.close()
-    return trainer.state.model.seen, trainer
-
-
-@pytest.mark.parametrize("duration", ["3ep", "40ba"])
-def test_composer_trains_every_epoch_to_its_own_end(build, duration):
-    seen, trainer = train(build(), duration)
-    assert seen == list(itertools.chain(*read(build().dataloader, 3)))
-    tokens = (SWITCH * BAG_SIZE + 40 - SWITCH) * BATCH_SIZE * SEQ_LEN
-    assert (trainer.state.timestamp.batch, trainer.state.timestamp.token) == (40, tokens)
-    assert trainer.state.timestamp.epoch == 3
-
-
-# Said where a checkpoint is of an epoch's last batch: nothing is left of that epoch.
-@pytest.mark.filterwarnings("ignore:No batches were trained for global rank")
-@pytest.mark.parametrize(
-    # In phase (i), at an epoch's end, in phase (i), at the switch, in phase (ii), at an epoch's end, later.
-    ("num_workers", "places"),
-    [(0, (2, 6, 7, 8, 9, 21, 30)), (2, (3, 8, 21))],
-)
-def test_composer_resumes_from_every_kind_of_checkpoint_to_exactly_the_tail(
-    build, tmp_path, num_workers, places
-):
-    saves = {"save_folder": str(tmp_path / "saves"), "save_interval": "1ba", "save_filename": "ba{batch}.pt"}
-    whole, _ = train(build(), "3ep", **saves)
-    for batch in places:
-        checkpoint = str(tmp_path / "saves" / f"ba{batch}.pt")
-        seen, trainer = train(build(num_workers=num_workers), "3ep", load_path=checkpoint)
-        assert seen == whole[batch:]
-        assert trainer.state.timestamp.batch == 40
 
 
 RANK_SCRIPT = """
