@@ -77,7 +77,7 @@ def stored_rows(mixture, ids):
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(mixture=mixtures(), epoch=st.integers(0, 5), seed=st.integers(0, 2**32))
 def test_the_pieces_of_an_epoch_equal_those_dealt_out_one_bag_at_a_time(mixture, epoch, seed):
     pieces = mixture.pieces(epoch, seed)
@@ -93,7 +93,7 @@ def test_the_pieces_of_an_epoch_equal_those_dealt_out_one_bag_at_a_time(mixture,
     assert list(zip(pieces.first.tolist(), pieces.size.tolist(), strict=True)) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(mixture=mixtures(), seed=st.integers(0, 2**32))
 def test_every_epoch_draws_as_many_rows_and_bags_of_each_stream_and_each_row_once_a_draw(mixture, seed):
     shard = np.repeat(np.arange(len(mixture.rows_per_shard)), mixture.rows_per_shard)
@@ -120,7 +120,7 @@ def test_every_epoch_draws_as_many_rows_and_bags_of_each_stream_and_each_row_onc
                 assert min(times) >= wanted // held
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(run=runs(), epoch=st.integers(0, 3))
 def test_an_epoch_serves_each_row_at_most_once_a_draw_and_leaves_out_only_an_unfilled_batch(run, epoch):
     mixture, plan, _, shuffle = run
