@@ -102,6 +102,7 @@ def test_an_unknown_key_or_a_wrong_value_is_named_by_its_full_path(good, overrid
         ),
         ("eval_loader.dataset.superposition_batches=1", ("superposition_batches: 1", "next-token")),
         ("train_loader.dataset.local=null", ("local: missing", "give a bag-shard directory")),
+        ("train_loader.dataset.streams={web: {local: web}}", ("local: ", "streams beside it")),
     ],
 )
 def test_a_contradiction_names_both_sides(good, override, both):

@@ -162,6 +162,12 @@ def test_remote_shards_train_alike_and_bring_their_tokenizer(small_dataset, fini
     assert "tokenizer.json" in state["tokenizer"]
 
 
+def test_streams_train_as_the_dataset_that_they_are(small_dataset, finished, tmp_path):
+    streams = f"train_loader.dataset.streams={{all: {{local: {small_dataset}, repeat: 1}}}}"
+    run(write_run(tmp_path, small_dataset), streams, "train_loader.dataset.local=null")
+    assert metrics_without_times(tmp_path / "run") == metrics_without_times(finished.parent / "run")
+
+
 def test_a_run_branches_off_another_s_checkpoint_with_a_schedule_of_its_own(small_dataset, tmp_path):
     stem, branch = (write_run(tmp_path, small_dataset, name) for name in ("stem", "branch"))
     run(stem, "save_interval=6ba", "scheduler={t_decay: 0ba}")

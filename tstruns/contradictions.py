@@ -120,7 +120,12 @@ def _loaders(config: RunConfig) -> list[str]:
         if loader is None:
             continue
         data = loader.dataset
-        if not data.local and not data.remote:
+        if data.streams:
+            if data.local or data.remote:
+                problems.append(
+                    f"{name}.dataset.local: {data.local or data.remote!r}, and streams beside it; give either"
+                )
+        elif not data.local and not data.remote:
             problems.append(f"{name}.dataset.local: missing; give a bag-shard directory, or remote and local")
         elif not data.local:
             problems.append(

@@ -130,12 +130,25 @@ class LinearDecayWithWarmup(Section):
     alpha_f: Share = 0.0
 
 
+class BagStream(Section):
+    """`dataset.streams.NAME`: one of several datasets, weighted as Streaming weights them."""
+
+    remote: str | None = None
+    local: str
+    split: str | None = None
+    proportion: Annotated[float, Field(ge=0)] | None = None
+    repeat: Annotated[float, Field(ge=0)] | None = None
+    choose: NonNegativeInt | None = None
+
+
 class BagDataset(Section):
     """`dataset` of a loader: the arguments of `tstdata.StreamingBagDataset` (None: its own default)."""
 
     remote: str | None = None
     local: str | None = None
     split: str | None = None
+    streams: dict[str, BagStream] | None = None
+    epoch_size: PositiveInt | None = None
     bag_size: PositiveInt = 1
     superposition_batches: NonNegativeInt = 0
     seq_len: PositiveInt | None = None
