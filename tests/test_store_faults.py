@@ -3,6 +3,8 @@
 import faulty_store
 import pytest
 from fault_scenarios import SCENARIOS, SHARD, Site
+from handmade_shards import write_shards
+from reading_ranks import Job, read_on_two_ranks
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,17 @@ def check(site, undisturbed, scenario, num_workers):
     for reading, whole in zip(outcome.second, undisturbed, strict=True):
         assert reading.error is None
         assert reading.batches == whole.batches
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_rank_that_needs_no_row_of_the_missing_shard_says_too_what_ends_the_run(tmp_path, num_workers):
+    shards = write_shards(tmp_path / "shards", (40, 1, 39))
+    (shards / "shard.00001.mds").unlink()
+    places = {"remote": str(shards), "local": str(tmp_path / "cache")}
+    job = Job({**places, "bag_size": 2, "superposition_batches": 0}, num_workers=num_workers)
+    readings = read_on_two_ranks(job)
+    assert sum("Connection closed by peer" in str(reading.error) for reading in readings) == 1
+    for reading in readings:
+        said = f"{reading.error}\n{reading.logged}"
+        assert f"shard.00001.mds of {shards} could not be fetched" in said
+        assert "It is not there: put it back" in said
