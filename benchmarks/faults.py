@@ -77,7 +77,7 @@ def _sentence(said: str, outcome: Outcome) -> str:
         for line in f"{reading.logged}\n{reading.error}".splitlines():
             if said not in line:
                 continue
-            line = re.sub(r"/\S*/(?=\S)| into /\S+", "", line.replace("|", "/"))
+            line = re.sub(r"(?<![:/\w])/\S*/(?=\S)| into /\S+", "", line.replace("|", "/"))
             cause = re.search(r"(\S+ of \S+ could not be fetched) (\(.*\))\. (.*?) Then start", line)
             if cause is None:
                 return _shortened(line)
