@@ -1,4 +1,4 @@
-"""While one shard is read the next is fetched, and what eight batches need, unless `predownload` says otherwise."""
+"""While one shard is read the next is fetched, or as much as eight batches or `predownload` say."""
 
 import time
 
