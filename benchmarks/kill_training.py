@@ -112,12 +112,14 @@ def kill_often(folder: Path, kills: int, draw: random.Random, store: Any = None)
     _end(_start(site))
     length = time.monotonic() - begin
     site.clear()
-    while len(table.kills) < kills or site.checkpoint.exists():
+    came_through = False
+    while len(table.kills) < kills or not came_through:
         begun_at, ranks = site.batches_read(), _start(site)
         table.resumed += begun_at > 0
         # A run that has less to do is over sooner; starting takes a part of its time in any case.
         left = length * (1 - 0.8 * begun_at / BATCHES)
         killed = _kill(ranks, draw, left) if len(table.kills) < kills else None
+        came_through = killed is None
         if killed is None:
             _end(ranks)
             table.finished += 1
