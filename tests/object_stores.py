@@ -99,6 +99,8 @@ def seaweedfs(folder: Path) -> Iterator[ObjectStore]:
         *(str(Path(sys.executable).parent / "weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-dir={folder / 'data'}", f"-master.port={master}", f"-volume.port={volume}"),
         *("-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}", f"-s3.config={config}"),
+        # Two more listeners, on ports that a second server would want too.
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         *("-volume.max=20", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
     ]
     with _running("seaweedfs", command, s3, folder) as store:

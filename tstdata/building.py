@@ -70,6 +70,7 @@ class Building:
             try:
                 self._encode(engine, shards)
             except Exception:
+                sweep(self.out)
                 abandon(self.out, self.work, keep_finished_tasks=True)
                 raise
             if base is None and len(shards.stream) < self.layout.seq_len:

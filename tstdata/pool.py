@@ -72,6 +72,8 @@ class WorkerPool:
         pairs = zip(self._processes, self._ready, strict=True)
         futures = [self._threads.submit(drive, *pair) for pair in list(pairs)[: len(tasks)]]
         ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in ended):
+            self._end_workers()  # Whoever cleans up after the failure must not meet one that still writes.
         for future in ended:
             future.result()
 
@@ -80,16 +82,20 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         """Ends the workers, also on Ctrl-C: with its worker gone, each driving thread ends."""
-        for process in self._processes:
-            process.kill()
+        self._end_workers()
         self._threads.shutdown()
         for process in self._processes:
-            process.wait()
             for stream in (process.stdin, process.stdout):
                 # What a killed worker has not read can't be written any more.
                 with contextlib.suppress(BrokenPipeError):
                     if stream is not None:
                         stream.close()
+
+    def _end_workers(self) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
 
 
 def _start_worker() -> subprocess.Popen[bytes]:
