@@ -7,6 +7,7 @@ cut between row groups. Everything else is one piece: a compressed stream can on
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -84,7 +85,7 @@ def find_span(source: SourceFile, piece: Piece) -> tuple[Span | None, int]:
     first, num_lines = (0, 1) if piece.start == 0 else (piece.stop, 0)
     at = max(piece.start - 1, 0)
     for data in _read(source, at, piece.stop - 1):
-        found = data.count(b"\n")
+        found = _newlines(data)
         if found and not num_lines:
             first = at + data.index(b"\n") + 1
         num_lines += found
@@ -96,7 +97,12 @@ def count_lines_before(source: SourceFile, piece: Piece) -> int:
     """Returns how many lines of a file begin before a piece by lines, 0 for other pieces; it reads them."""
     if not piece.by_lines or piece.start == 0:
         return 0
-    return 1 + sum(data.count(b"\n") for data in _read(source, 0, piece.start - 1))
+    return 1 + sum(_newlines(data) for data in _read(source, 0, piece.start - 1))
+
+
+def _newlines(data: bytes) -> int:
+    # bytes.count looks at one byte at a time.
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
 
 
 def _read(source: SourceFile, start: int, stop: int) -> Iterator[bytes]:

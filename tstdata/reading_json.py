@@ -3,11 +3,15 @@
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import orjson
 
 from .decompression import read_chunks
 from .reading import Document, OnBytes, Reject, SourceError, text_of, utf8_trouble
 from .source_file import SourceFile, Span
+
+Line = bytes | bytearray | memoryview
+_NEWLINE = ord("\n")
 
 
 def read_lines(
@@ -17,7 +21,7 @@ def read_lines(
     number, offset = (1, 0) if span is None else (span.first_place, span.start)
     for line in _lines(source, on_bytes, span):
         found: Document | Reject | None = None
-        if line and not line.isspace():
+        if line and not _is_blank(line):
             try:
                 found = Document(number, text_of(_parse(line, "line"), source.text_key))
             except ValueError as error:
@@ -29,40 +33,44 @@ def read_lines(
             yield found
 
 
-def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator[bytes | bytearray]:
+def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator[Line]:
     """Yields lines without their newline; only a newline byte ends a line. With a span, those it holds."""
     left = None if span is None else span.stop - span.start
-    if left == 0:
-        return
     # Grows in place: chunks kept to be joined would hold a very long line twice, and leave holes in memory.
     rest = bytearray()
     for chunk in read_chunks(source, on_bytes, span):
-        first, *others = chunk.split(b"\n")
-        rest += first
-        if not others:
-            continue
-        lines: list[bytes | bytearray] = [rest, *others[:-1]]
-        lines.reverse()
-        rest = bytearray(others[-1])
-        del first, others, chunk
-        while lines:
+        view, begin = memoryview(chunk), 0
+        for end in np.flatnonzero(np.frombuffer(chunk, np.uint8) == _NEWLINE).tolist():
+            if left is not None and left <= 0:
+                return
+            # Views: orjson reads them where they lie.
+            line: Line = view[begin:end]
+            if rest:
+                rest += line
+                line, rest = rest, bytearray()
+            begin = end + 1
             if left is not None:
-                if left <= 0:
-                    return
-                left -= len(lines[-1]) + 1
-            yield lines.pop()
+                left -= len(line) + 1
+            yield line
+            del line
+        rest += view[begin:]
+        del chunk, view
         if left is not None and left <= 0:
             return
     if rest:
         yield rest
 
 
-def _parse(data: bytes | bytearray, what: str) -> object:
+def _is_blank(line: Line) -> bool:
+    return line[0] in b" \t\r\v\f" and bytes(line).isspace()
+
+
+def _parse(data: Line, what: str) -> object:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         try:
-            data.decode("utf-8")
+            bytes(data).decode("utf-8")
         except UnicodeDecodeError as bad:
             raise ValueError(f"{utf8_trouble(bad)} of the {what}. JSON is UTF-8: convert the file.") from None
         trouble = f"broken JSON at column {error.colno} ({error.msg.partition(':')[0]})"

@@ -24,6 +24,7 @@ from .packing import PackedBatch
 
 # `source` counts the corpus's files; `place` is a line, from 1 in the piece; a row from 0, or a byte offset.
 DOCUMENT = np.dtype([("source", "<u4"), ("place", "<i8"), ("num_tokens", "<u4")])
+_PIECE_BYTES = 1 << 20
 _TOKENS, _DOCUMENTS, _REJECTS, _MARKER = ".tokens", ".documents", ".rejects", ".json"
 
 
@@ -206,23 +207,26 @@ class TokenStream:
         self._segments.append(segment)
         self._starts.append(self._starts[-1] + segment.num_tokens)
 
-    def views(self, start: int, stop: int) -> Iterator[memoryview]:
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
         """Yields the bytes of the ids at positions start <= i < stop, in pieces, as the files hold them."""
         assert 0 <= start <= stop <= len(self)
         if from_head := len(self._head[start:stop]):
-            yield view_bytes(self._head[start:stop])
+            yield self._head[start:stop].tobytes()
         at = start + from_head
         index = bisect_right(self._starts, at) - 1
         while at < stop:
             first, end = self._starts[index], min(stop, self._starts[index + 1])
             if at < end:
-                path = self._segments[index].stem.with_suffix(_TOKENS)
-                # Mapped: copying them would cost as much as hashing and writing them does.
-                ids = np.memmap(path, self._dtype, "r", (at - first) * self._dtype.itemsize, (end - at,))
-                yield view_bytes(ids)
+                # Read, not mapped: a mapped page costs a fault to hash and another one to write.
+                with open(self._segments[index].stem.with_suffix(_TOKENS), "rb", buffering=0) as file:
+                    file.seek((at - first) * self._dtype.itemsize)
+                    left = (end - at) * self._dtype.itemsize
+                    while left and (data := file.read(min(left, _PIECE_BYTES))):
+                        yield data
+                        left -= len(data)
                 at = end
             index += 1
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
         """Returns the ids at positions start <= i < stop."""
-        return np.frombuffer(b"".join(self.views(start, stop)), self._dtype)
+        return np.frombuffer(b"".join(self.pieces(start, stop)), self._dtype)

@@ -103,7 +103,7 @@ class ShardWriter:
         start = index * self._layout.rows_per_shard * self._layout.seq_len
 
         def write() -> dict[str, Any]:
-            rows = self.stream.views(start, start + num_rows * self._layout.seq_len)
+            rows = self.stream.pieces(start, start + num_rows * self._layout.seq_len)
             return write_shard_bytes(self._aside, self._first_shard + index, rows, num_rows, self._layout)
 
         self._shards.append(self._threads.submit(write))

@@ -5,9 +5,10 @@ Two things need care: MDSWriter writes the config and `index.json` with sorted k
 separators, and it counts 4 bytes of offset a row, plus 8 and the config, against size_limit. So do we.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def write_shard(
 
 
 def write_shard_bytes(
-    out: Path, index: int, rows: Iterable[memoryview], num_rows: int, layout: ShardLayout
+    out: Path, index: int, rows: Iterable[bytes | memoryview], num_rows: int, layout: ShardLayout
 ) -> dict[str, Any]:
     """The same for rows that are bytes already.
 
@@ -152,15 +153,40 @@ def write_shard_bytes(
         layout: How they lie.
     """
     raw_name, zip_name = shard_names(index, layout.compression)
-    pieces = [memoryview(layout.header(num_rows)), *rows]
-    raw_data, zip_data = _entry(raw_name, pieces), None
-    assert raw_data["bytes"] == len(pieces[0]) + num_rows * layout.row_bytes
+    raw, zipped = _Passing(raw_name), None
+    pieces = raw.through(itertools.chain([layout.header(num_rows)], rows))
     if layout.compression is not None and zip_name is not None:
-        pieces = [memoryview(compress_shard(b"".join(pieces), layout.compression))]
-        zip_data = _entry(zip_name, pieces)
+        zipped = _Passing(zip_name)
+        pieces = zipped.through([compress_shard(b"".join(pieces), layout.compression)])
     with committing(out / (zip_name or raw_name)) as file:
         file.writelines(pieces)
-    return {"samples": num_rows, "raw_data": raw_data, "zip_data": zip_data, **layout.config}
+        assert raw.num_bytes == len(layout.header(num_rows)) + num_rows * layout.row_bytes
+    return {
+        "samples": num_rows,
+        "raw_data": raw.entry(),
+        "zip_data": zipped.entry() if zipped else None,
+        **layout.config,
+    }
+
+
+class _Passing:
+    """A file's bytes, counted and hashed as they pass by: once through memory."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._digest = name, xxhash.xxh64()
+        self.num_bytes = 0
+
+    def through(self, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """Yields the pieces."""
+        for piece in pieces:
+            self._digest.update(piece)
+            self.num_bytes += len(piece)
+            yield piece
+
+    def entry(self) -> dict[str, Any]:
+        """Returns what index.json says of the file."""
+        hashes = {"xxh64": self._digest.hexdigest()}
+        return {"basename": self._name, "bytes": self.num_bytes, "hashes": hashes}
 
 
 def index_bytes(entries: Sequence[Any]) -> bytes:
@@ -171,11 +197,3 @@ def index_bytes(entries: Sequence[Any]) -> bytes:
 def write_index(out: Path, entries: Sequence[Any]) -> None:
     """Commits `index.json`."""
     commit_bytes(out / INDEX_FILE, index_bytes(entries))
-
-
-def _entry(name: str, pieces: Sequence[memoryview]) -> dict[str, Any]:
-    digest = xxhash.xxh64()
-    for piece in pieces:
-        digest.update(piece)
-    num_bytes = sum(map(len, pieces))
-    return {"basename": name, "bytes": num_bytes, "hashes": {"xxh64": digest.hexdigest()}}
