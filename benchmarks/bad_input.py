@@ -20,7 +20,7 @@ from bad_inputs import BAD, GOOD
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tst_tools.cli import main as tst
 
-from tstdata import tasks
+from tstdata import engine, tasks
 
 
 def vanish(path: Path) -> None:
@@ -91,23 +91,21 @@ def run_case(name: str, data: bytes, act: Callable[[Path], None] | None, on_erro
 def run(command: list[str], before_reading: Callable[[], None] | None) -> tuple[str, int]:
     """Runs `tst` in this process; returns what it printed and its exit code."""
     output = io.StringIO()
-    cut_tasks = tasks.run_task
+    original = tasks.run_task
 
     def act_then_run(*arguments: object) -> object:
         assert before_reading is not None
         with contextlib.suppress(FileNotFoundError):
             before_reading()
-        return cut_tasks(*arguments)
-
-    import tstdata.pool as pool
+        return original(*arguments)
 
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         if before_reading is not None:
-            pool.run_task = act_then_run
+            engine.run_task = act_then_run
         try:
             code = tst(command)
         finally:
-            pool.run_task = cut_tasks
+            engine.run_task = original
     return output.getvalue(), code
 
 

@@ -164,15 +164,12 @@ def print_scaled(found: Measured, tokens: float, rate: float) -> None:
     text = found.text * times
     hours = text / rate / 3600
     print(f"\n{tokens:.3g} tokens of this kind: {found.documents * times:.2g} documents")
+    writing = found.shard_bytes * times / 1e6 / found.written / 3600
     rows: list[tuple[str, float, int]] = [
         ("TB of text", text / 1e6, 2),
         (f"core-hours to prepare, {rate:.1f} MB/s a core", hours, 0),
-        (
-            "hours of the one process that writes",
-            found.shard_bytes * times / 1e6 / found.written / 3600,
-            1,
-        ),
-        *((f"hours on {cores} cores", hours / cores, 1) for cores in (16, 64, 256)),
+        ("hours of one writing thread, of which there are up to 4", writing, 1),
+        *((f"hours on {cores} cores", max(hours / cores, writing / 4), 1) for cores in (16, 64, 256)),
         ("shards", found.shards * times, 0),
         (
             f"TB of shards, {found.shard_bytes / found.tokens:.2f} bytes a token",
@@ -184,7 +181,7 @@ def print_scaled(found: Measured, tokens: float, rate: float) -> None:
     for what, requests in (("uploading", found.put), ("streaming once", found.got)):
         rows += ((f"{kind} requests, {what}", count * times, 0) for kind, count in sorted(requests.items()))
     for name, value, digits in rows:
-        print(f"  {name:<44} {value:>12,.{digits}f}")
+        print(f"  {name:<56} {value:>12,.{digits}f}")
 
 
 if __name__ == "__main__":
