@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, visit
+from finished_runs import write
 from matplotlib.image import imread
-from test_compare import write
 
 from tstruns.compare import compare
 
