@@ -105,6 +105,11 @@ class Arm:
         return self.runs[0].flops
 
     @property
+    def bag_size(self) -> int:
+        """s; 1 for a baseline."""
+        return bag_size(self.runs[0])
+
+    @property
     def switch(self) -> int:
         """P: the step of the switch; 0 without one."""
         return superposition_steps(self.runs[0])
@@ -135,10 +140,9 @@ def is_superposed(keys: dict[str, Any]) -> bool:
 
 
 def superposition_steps(run: FinishedRun) -> int:
-    """Returns P. A branch has no line of the steps before it; its loader still says them."""
-    return int(
-        run.summary["superposition_steps"] or run.keys.get("train_loader.dataset.superposition_batches", 0)
-    )
+    """Returns P. A branch has no lines of the steps before it; its loader still says how many there were."""
+    planned = int(run.keys.get("train_loader.dataset.superposition_batches", 0))
+    return min(run.steps, max(run.summary["superposition_steps"], planned))
 
 
 def identity(run: FinishedRun) -> dict[str, Any]:

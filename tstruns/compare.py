@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .arms import Arm, group_into_arms
-from .compare_plots import NUM_COLOURS, curves_svg, lengths_svg
+from .bag_sizes import sweeps_of
+from .compare_plots import bag_sizes_svg, curves_svg, lengths_svg
 from .compare_tables import comparison_tables, equal_flops_sentences
 from .curves import AXES
 from .finished_run import check_comparable, load_run
+from .svg import ARM_COLOURS, DARK, LIGHT, variables
 
 __all__ = ["Comparison", "compare"]
 
@@ -63,6 +65,7 @@ def run_rows(arms: list[Arm]) -> list[dict[str, Any]]:
             "seed": run.seeds[0],
             "shuffle_seed": run.seeds[1],
             "steps": run.steps,
+            "bag_size": arm.bag_size,
             "superposition_steps": arm.switch,
             "flops": run.flops,
             "tokens": run.tokens,
@@ -96,10 +99,15 @@ def _page(arms: list[Arm], tables: list[Any]) -> str:
     plots = [(f"Loss over {axis.label}", Markup(curves_svg(arms, axis))) for axis in AXES]
     if len({arm.steps for arm in arms}) > 1:
         plots.append(("Final loss by length", Markup(lengths_svg(arms))))
+    sweeps = sweeps_of(arms)
+    if sweeps:
+        plots.append(("Final loss by bag size", Markup(bag_sizes_svg(sweeps, with_legend=len(sweeps) > 1))))
     first = arms[0].runs[0]
     return environment.get_template("compare.html").render(
         arms=arms,
-        num_colours=NUM_COLOURS,
+        num_colours=len(ARM_COLOURS),
+        light=Markup(variables(LIGHT)),
+        dark=Markup(variables(DARK)),
         sentences=equal_flops_sentences(arms),
         tables=tables,
         plots=plots,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .arms import Arm, Spread
+from .bag_sizes import Sweep, sweeps_of
 from .comparisons import EqualFlops, equal_data, equal_flops, equal_loss, ladders_of
 from .ladder import Ladder
 
@@ -30,7 +31,7 @@ class Table:
 
 
 def comparison_tables(arms: list[Arm]) -> list[Table]:
-    """Returns the tables of equal FLOPs, equal loss and equal data."""
+    """Returns the tables of equal FLOPs, equal loss and equal data, and of bag sizes if there are several."""
     pairs = [(arm, ladder) for arm in arms if arm.is_superposed for ladder in ladders_of(arm, arms)]
     compared = {arm.name for arm, _ in pairs}
     alone = tuple(
@@ -38,10 +39,12 @@ def comparison_tables(arms: list[Arm]) -> list[Table]:
         for arm in arms
         if arm.is_superposed and arm.name not in compared
     )
-    return [_flops_table(pairs, alone), _loss_table(pairs, alone), _data_table(pairs, alone)]
+    tables = [_flops_table(pairs, alone), _loss_table(pairs, alone), _data_table(pairs, alone)]
+    sweeps = sweeps_of(arms)
+    return [*tables, _bag_size_table(sweeps)] if sweeps else tables
 
 
-def _flops_table(pairs: list[tuple[Arm, Ladder]], alone: tuple[str, ...]) -> Table:
+def _flops_table(pairs: list[tuple[Arm, Ladder[Arm]]], alone: tuple[str, ...]) -> Table:
     found = [(arm, equal_flops(arm, ladder)) for arm, ladder in pairs]
     matched = {arm.name for arm, pair in found if pair is not None}
     missing = {
@@ -78,7 +81,7 @@ def _flops_table(pairs: list[tuple[Arm, Ladder]], alone: tuple[str, ...]) -> Tab
     )
 
 
-def _loss_table(pairs: list[tuple[Arm, Ladder]], alone: tuple[str, ...]) -> Table:
+def _loss_table(pairs: list[tuple[Arm, Ladder[Arm]]], alone: tuple[str, ...]) -> Table:
     rows = []
     for arm, ladder in pairs:
         result = equal_loss(arm, ladder)
@@ -114,7 +117,7 @@ def _loss_table(pairs: list[tuple[Arm, Ladder]], alone: tuple[str, ...]) -> Tabl
     )
 
 
-def _data_table(pairs: list[tuple[Arm, Ladder]], alone: tuple[str, ...]) -> Table:
+def _data_table(pairs: list[tuple[Arm, Ladder[Arm]]], alone: tuple[str, ...]) -> Table:
     rows = []
     for arm, ladder in pairs:
         result = equal_data(arm, ladder)
@@ -145,6 +148,30 @@ def _data_table(pairs: list[tuple[Arm, Ladder]], alone: tuple[str, ...]) -> Tabl
         ("arm", "baselines", "tokens read", "loss", "baseline's loss", "gain", "baseline's FLOPs"),
         tuple(rows),
         alone,
+    )
+
+
+def _bag_size_table(sweeps: list[Sweep]) -> Table:
+    rows = [
+        Row(
+            (sweep.label, str(size), loss_text(loss), "lowest" if size == sweep.best else ""),
+            {
+                "comparison": "bag_size",
+                "arm": sweep.label,
+                "bag_size": size,
+                "loss": loss.mean,
+                "reading": "measured",
+            },
+        )
+        for sweep in sweeps
+        for size, loss in zip(sweep.sizes, sweep.losses, strict=True)
+    ]
+    return Table(
+        "Bag sizes",
+        "Arms that differ in the bag size alone; s = 1 is the baseline of as many steps.",
+        ("arms", "s", "loss", ""),
+        tuple(rows),
+        (),
     )
 
 
@@ -180,7 +207,7 @@ def _values(arm: Arm, baseline: str) -> dict[str, Any]:
     }
 
 
-def _rungs(ladder: Ladder) -> str:
+def _rungs(ladder: Ladder[Arm]) -> str:
     lengths = ", ".join(f"{arm.steps:,}" for arm in ladder.arms)
     return f"{lengths} steps" + (", branched" if ladder.arms[0].is_branch else "")
 

@@ -34,7 +34,7 @@ class EqualLoss:
     """The steps a baseline takes to a TST arm's loss, as a multiple of TST's; over each seed's loss too."""
 
     arm: Arm
-    ladder: Ladder
+    ladder: Ladder[Arm]
     reading: Reading
     of_each_seed: tuple[Reading, ...]
 
@@ -57,7 +57,7 @@ class EqualData:
     """A TST arm beside a baseline that reads as many tokens, and so takes ``flops_ratio`` times the FLOPs."""
 
     arm: Arm
-    ladder: Ladder
+    ladder: Ladder[Arm]
     reading: Reading
 
     @property
@@ -71,7 +71,7 @@ class EqualData:
         return self.arm.tokens / self.arm.runs[0].summary["equivalent_tokens"]
 
 
-def ladders_of(arm: Arm, arms: list[Arm]) -> list[Ladder]:
+def ladders_of(arm: Arm, arms: list[Arm]) -> list[Ladder[Arm]]:
     """Returns the ladders of baselines that differ from a TST arm in superposition and length alone.
 
     Only baselines whose learning rate came to its end count, and of several of one length the best. Whole
@@ -95,18 +95,18 @@ def ladders_of(arm: Arm, arms: list[Arm]) -> list[Ladder]:
     return ladders
 
 
-def equal_flops(arm: Arm, ladder: Ladder) -> EqualFlops | None:
+def equal_flops(arm: Arm, ladder: Ladder[Arm]) -> EqualFlops | None:
     """Returns the comparison with the baseline of as many FLOPs (within 0.1 %); None if none was run."""
     equal = [one for one in ladder.arms if math.isclose(one.flops, arm.flops, rel_tol=1e-3)]
     return EqualFlops(arm, equal[0]) if equal else None
 
 
-def equal_loss(arm: Arm, ladder: Ladder) -> EqualLoss:
+def equal_loss(arm: Arm, ladder: Ladder[Arm]) -> EqualLoss:
     """Returns the step ratio at the TST arm's loss."""
     each = tuple(ladder.steps_to(loss) for loss in arm.eval_loss.values)
     return EqualLoss(arm, ladder, ladder.steps_to(arm.eval_loss.mean), each)
 
 
-def equal_data(arm: Arm, ladder: Ladder) -> EqualData:
+def equal_data(arm: Arm, ladder: Ladder[Arm]) -> EqualData:
     """Returns the comparison at the TST arm's tokens of text."""
     return EqualData(arm, ladder, ladder.loss_at(arm.tokens))

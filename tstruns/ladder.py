@@ -6,11 +6,11 @@ shortest and the longest nothing is known, and nothing is said.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar
 
-from .arms import Arm
+from .arms import Spread
 
-__all__ = ["Ladder", "Reading"]
+__all__ = ["Ladder", "Reading", "Rung"]
 
 Kind = Literal["measured", "interpolated", "beyond", "before"]
 
@@ -32,14 +32,26 @@ class Reading:
         return self.kind in ("measured", "interpolated")
 
 
+class _HasLength(Protocol):
+    @property
+    def steps(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def eval_loss(self) -> Spread: ...
+
+
+Rung = TypeVar("Rung", bound=_HasLength)
+
+
 @dataclass(frozen=True)
-class Ladder:
+class Ladder(Generic[Rung]):
     """Baselines by length."""
 
-    arms: tuple[Arm, ...]
+    arms: tuple[Rung, ...]
 
     @property
-    def longest(self) -> Arm:
+    def longest(self) -> Rung:
         """The last one."""
         return self.arms[-1]
 

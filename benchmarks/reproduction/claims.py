@@ -1,41 +1,65 @@
 """What the runs say of each of the paper's claims: by how much, and with what spread over seeds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from experiment import Experiment
 
 from tstruns.arms import Spread
 
-HEAD = ("claim", "lower", "higher", "gain", "standard error", "seeds", "here")
+NOT_RUN = "not run yet"
 
 
 def claim_rows(experiment: Experiment, losses: Mapping[str, Spread]) -> list[dict[str, Any]]:
-    """Returns a row for each claim of which both arms have been run; `losses` are final ones by arm."""
+    """Returns a row for each claim; `losses` are the final ones by arm.
+
+    The standard error is that of the two arms' own seeds where both have several. With one seed of either it
+    is that of the deviation pooled over all arms that have several, and `spread` says so.
+    """
+    pooled = pooled_deviation(losses.values())
     rows = []
     for claim in experiment.claims:
-        if claim.lower not in losses or claim.higher not in losses:
+        row: dict[str, Any] = {"claim": claim.claim, "lower": claim.lower, "higher": claim.higher}
+        lower, higher = losses.get(claim.lower), losses.get(claim.higher)
+        if lower is None or higher is None:
+            rows.append(
+                {**row, **dict.fromkeys(("gain", "standard_error", "seeds", "spread")), "here": NOT_RUN}
+            )
             continue
-        lower, higher = losses[claim.lower], losses[claim.higher]
         gain = higher.mean - lower.mean
-        errors = [spread.standard_error for spread in (lower, higher)]
-        error = math.hypot(*errors) if None not in errors else None
-        values = (
-            claim.claim,
-            claim.lower,
-            claim.higher,
-            round(gain, 5),
-            None if error is None else round(error, 5),
-            f"{len(lower.values)} and {len(higher.values)}",
-            _verdict(gain, error),
-        )
-        rows.append(dict(zip(HEAD, values, strict=True)))
+        error, spread = _standard_error(lower, higher, pooled)
+        row |= {
+            "gain": round(gain, 5),
+            "standard_error": None if error is None else round(error, 5),
+            "seeds": f"{len(lower.values)} and {len(higher.values)}",
+            "spread": spread,
+            "here": verdict(gain, error),
+        }
+        rows.append(row)
     return rows
 
 
-def _verdict(gain: float, error: float | None) -> str:
+def pooled_deviation(spreads: Iterable[Spread]) -> float | None:
+    """Returns the standard deviation over seeds, pooled over all arms of several; None if there are none."""
+    several = [spread for spread in spreads if spread.deviation is not None]
+    freedom = sum(len(spread.values) - 1 for spread in several)
+    squares = sum((len(spread.values) - 1) * spread.deviation**2 for spread in several)
+    return math.sqrt(squares / freedom) if several else None
+
+
+def _standard_error(lower: Spread, higher: Spread, pooled: float | None) -> tuple[float | None, str]:
+    own = [spread.standard_error for spread in (lower, higher)]
+    if None not in own:
+        return math.hypot(*own), "own seeds"
+    if pooled is None:
+        return None, "unknown"
+    return pooled * math.sqrt(1 / len(lower.values) + 1 / len(higher.values)), "pooled"
+
+
+def verdict(gain: float, error: float | None) -> str:
+    """Returns in words what a difference says of the claim that it is above 0."""
     side = "as claimed" if gain > 0 else "the other way"
     if error is None:
         return f"{side}, spread unknown"
-    return side if abs(gain) > 2 * error else f"{side}, within two standard errors"
+    return side if abs(gain) > 2 * error else "no difference within two standard errors"

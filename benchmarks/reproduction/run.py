@@ -8,30 +8,33 @@ same command goes on; finished runs are not run again. It leaves in --work:
     runs/NAME/            a run directory each
     reports/NAME/         `tst compare` over the arms of each report
     results.csv           every run's totals
+    curves.csv            every run's evaluations
     claims.csv            each claim of the paper: the difference here, and its standard error over seeds
+    curves.svg            the main report's arms over their steps
+    loss-over-s.svg       final loss over bag size, a line for each width and length
 
---quick is the same over tiny runs in about two minutes. --only ARM... takes some arms of the table.
+--report-to docs/reproduction writes the last five there too, and all of it as text between the two markers of
+docs/reproduction.md. What is not finished is left out, and the text says how much of the table is there.
+--report-only trains nothing. --quick is the same over tiny runs in about two minutes. --only ARM... takes
+some arms of the table.
 """
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import yaml
-from claims import claim_rows
 from experiment import Experiment, Run, config_of, load
+from report import write_report
+from results import finished_runs, write_results
 from text import make_data
 
 from tstruns import RunDirectory
-from tstruns.arms import Spread
 from tstruns.compare import compare
-from tstruns.finished_run import FinishedRun, load_run
 
 HERE = Path(__file__).parent
 
@@ -45,6 +48,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny runs: whether it runs, in two minutes")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side (%(default)s)")
     parser.add_argument("--only", nargs="+", metavar="ARM", help="some arms of the table")
+    parser.add_argument("--report-to", type=Path, metavar="DIR", help="where tables and figures go too")
+    parser.add_argument("--report-only", action="store_true", help="train nothing; report what is finished")
     args = parser.parse_args()
     work = args.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -54,12 +59,17 @@ def main() -> int:
         parser.error(
             f"--only: no arm named {', '.join(sorted(unknown))}; there are {', '.join(experiment.arms)}"
         )
-    make_data(experiment, work, args.jobs)
-    runs = [run for run in experiment.runs() if not args.only or run.arm in args.only]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        fine = list(pool.map(lambda run: train(experiment, run, work), runs))
-    gather(experiment, work)
-    return 0 if all(fine) else 1
+    fine = args.report_only or run_all(experiment, work, args.only or list(experiment.arms), args.jobs)
+    gather(experiment, work, args.report_to)
+    return 0 if fine else 1
+
+
+def run_all(experiment: Experiment, work: Path, only: list[str], jobs: int) -> bool:
+    """Makes the data and trains what is not finished of some arms; returns whether all of it is."""
+    make_data(experiment, work, jobs)
+    runs = [run for run in experiment.runs() if run.arm in only]
+    with ThreadPoolExecutor(jobs) as pool:
+        return all(list(pool.map(lambda run: train(experiment, run, work), runs)))
 
 
 def train(experiment: Experiment, run: Run, work: Path) -> bool:
@@ -88,48 +98,17 @@ def train(experiment: Experiment, run: Run, work: Path) -> bool:
     return True
 
 
-def gather(experiment: Experiment, work: Path) -> None:
-    """Writes tables and reports from the run directories of all finished runs."""
-    finished: dict[str, list[FinishedRun]] = {}
-    for run in experiment.runs():
-        if RunDirectory(work / "runs" / run.name).summary() is not None:
-            finished.setdefault(run.arm, []).append(load_run(work / "runs" / run.name))
-    write_csv(work / "results.csv", [row(arm, run) for arm, runs in finished.items() for run in runs])
-    losses = {arm: Spread(tuple(run.eval_loss for run in runs)) for arm, runs in finished.items()}
-    claims = claim_rows(experiment, losses)
-    write_csv(work / "claims.csv", claims)
-    for claim in claims:
-        print(", ".join(f"{key}: {value}" for key, value in claim.items()))
+def gather(experiment: Experiment, work: Path, report_to: Path | None) -> None:
+    """Writes tables, figures and reports from the run directories of all finished runs."""
+    finished = finished_runs(experiment, work)
+    for folder in (work, report_to.resolve()) if report_to else (work,):
+        write_results(experiment, finished, folder)
+        write_report(experiment, folder)
     for name, arms in experiment.reports.items():
         folders = [run.path for arm in arms for run in finished.get(arm, ())]
         if len(folders) > 1:
             print(compare(folders, work / "reports" / name).report)
-    print(work / "results.csv")
-
-
-def row(arm: str, run: FinishedRun) -> dict[str, Any]:
-    """Returns a run's line of results.csv."""
-    return {
-        "arm": arm,
-        "seed": run.seeds[0],
-        "steps": run.steps,
-        "superposition_steps": run.summary["superposition_steps"],
-        "tokens": run.tokens,
-        "flops": run.flops,
-        "num_parameters": run.summary["num_parameters"],
-        "hours": round(run.hours, 4),
-        "train_loss": round(run.train_loss, 5) if run.train_loss is not None else None,
-        "eval_loss": round(run.eval_loss, 5),
-    }
-
-
-def write_csv(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows of one kind; an empty file when there are none."""
-    with file.open("w", newline="", encoding="utf-8") as opened:
-        if rows:
-            writer = csv.DictWriter(opened, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+    print((report_to or work) / "results.csv")
 
 
 def say(text: str) -> None:

@@ -1,0 +1,146 @@
+"""The results as text for docs/reproduction.md: what each claim came to, and tables; from the CSVs alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from claims import NOT_RUN, pooled_deviation
+from experiment import Experiment
+from results import ArmResult
+
+from tstruns.bag_sizes import Sweep
+from tstruns.ladder import Ladder, Reading
+
+BEGIN, END = "<!-- made by run.py --report-to: begin -->", "<!-- made by run.py --report-to: end -->"
+
+EXPLANATION = """\
+Gain: the loss of the baseline of the same width and of as many steps (equal FLOPs), or that reads as
+many tokens (equal data), less the arm's; above 0 the arm is ahead. Step ratio: the steps that a baseline
+takes to the arm's loss, over the arm's. Between two lengths of baselines that were run the loss is a
+straight line over the logarithm of the length; beyond them a bound is given. In brackets after a loss:
+its standard deviation over seeds."""
+
+
+def write_between_markers(page: Path, text: str) -> None:
+    """Puts text between the page's two markers, in place of what is there.
+
+    Raises:
+        ValueError: The page has not both markers, in their order.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} lacks the lines {BEGIN!r} and {END!r}; results go between them")
+    page.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}", encoding="utf-8")
+
+
+def results_text(
+    experiment: Experiment,
+    arms: dict[str, ArmResult],
+    claims: list[dict[str, Any]],
+    sweeps: list[Sweep],
+    folder: str,
+) -> str:
+    """Returns the results in Markdown; `folder` is the figures' and the CSVs' place as seen from the page."""
+    done, planned = sum(len(arm.eval_loss.values) for arm in arms.values()), len(experiment.runs())
+    parts = [
+        f"**{done} of {planned} runs.**"
+        + (" The rest has not been run: arms and claims that want for it say so." if done < planned else ""),
+        "### The paper's claims here",
+        *_claims(arms, claims),
+        "### Every arm",
+        _arms(experiment, arms),
+        EXPLANATION,
+    ]
+    main = [name for name in experiment.reports["main"] if name in arms]
+    if main:
+        names = ", ".join(main)
+        parts += ["### Loss over steps", f"![Held-out loss over steps of {names}]({folder}/curves.svg)"]
+    if sweeps:
+        parts += ["### Loss over bag size", f"![Final loss over bag size]({folder}/loss-over-s.svg)"]
+        parts.append("\n".join(map(_best, sweeps)))
+    parts.append(
+        f"From [results.csv]({folder}/results.csv), [curves.csv]({folder}/curves.csv) and "
+        f"[claims.csv]({folder}/claims.csv)."
+    )
+    return "\n\n".join(parts)
+
+
+def _claims(arms: dict[str, ArmResult], claims: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        (
+            claim["claim"],
+            f"{claim['lower']} < {claim['higher']}",
+            _signed(claim["gain"]),
+            "" if claim["standard_error"] is None else f"{claim['standard_error']:.4f}, {claim['spread']}",
+            claim["seeds"] or "",
+            claim["here"],
+        )
+        for claim in claims
+    ]
+    head = ("claim", "losses", "difference", "standard error", "seeds", "here")
+    parts = [_table(head, rows)]
+    pooled = pooled_deviation(arm.eval_loss for arm in arms.values())
+    if pooled is not None:
+        several = ", ".join(arm.name for arm in arms.values() if len(arm.eval_loss.values) > 1)
+        parts.append(
+            f"Over the seeds of {several} the loss has a pooled standard deviation of {pooled:.4f}. Where an "
+            "arm has one seed, the standard error takes that deviation for its own ('pooled'): a guess, for "
+            "arms of another width or length most of all."
+        )
+    counts = {verdict: sum(claim["here"] == verdict for claim in claims) for verdict in _verdicts(claims)}
+    told = "; ".join(f"{verdict}: {count}" for verdict, count in counts.items())
+    return [f"Of {len(claims)} statements, {told}.", *parts]
+
+
+def _verdicts(claims: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(sorted((claim["here"] for claim in claims), key=lambda here: here == NOT_RUN)))
+
+
+def _arms(experiment: Experiment, arms: dict[str, ArmResult]) -> str:
+    rows = []
+    for name, settings in experiment.arms.items():
+        arm = arms.get(name)
+        width = experiment.models[settings.model].width
+        seeds = f"{len(arm.eval_loss.values) if arm else 0} of {len(settings.seeds)}"
+        place = (name, str(width), f"{settings.steps:,}", seeds)
+        rows.append((*place, *(_measured(arm, arms) if arm else ("",) * 5)))
+    head = ("arm", "width", "steps", "seeds", "tokens of text", "held-out loss", "gain at equal FLOPs")
+    return _table((*head, "step ratio at equal loss", "gain at equal data"), rows)
+
+
+def _measured(arm: ArmResult, arms: dict[str, ArmResult]) -> tuple[str, ...]:
+    deviation = arm.eval_loss.deviation
+    loss = f"{arm.eval_loss.mean:.4f}" + (f" ({deviation:.4f})" if deviation is not None else "")
+    read = f"{arm.tokens / 1e6:.1f} M"
+    baselines = sorted(
+        (one for one in arms.values() if not one.switch and one.settings.model == arm.settings.model),
+        key=lambda one: one.steps,
+    )
+    if not arm.switch or not baselines:
+        return read, loss, "", "", ""
+    equal = [one.eval_loss.mean - arm.eval_loss.mean for one in baselines if one.steps == arm.steps]
+    ladder = Ladder(tuple(baselines))
+    ratio, data = ladder.steps_to(arm.eval_loss.mean), ladder.loss_at(arm.tokens)
+    gain = _signed(data.value - arm.eval_loss.mean) if data.is_known else ""
+    return read, loss, _signed(equal[0]) if equal else "", _ratio(ratio, arm.steps), gain
+
+
+def _ratio(reading: Reading, steps: int) -> str:
+    bound = {"beyond": "above ", "before": "below "}.get(reading.kind, "")
+    return f"{bound}{reading.value / steps:.2f}"
+
+
+def _best(sweep: Sweep) -> str:
+    pairs = zip(sweep.sizes, sweep.losses, strict=True)
+    losses = ", ".join(f"s = {size}: {loss.mean:.4f}" for size, loss in pairs)
+    return f"- {sweep.label}: lowest at s = {sweep.best} ({losses})"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
