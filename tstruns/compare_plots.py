@@ -27,6 +27,7 @@ def curves_svg(arms: list[Arm], axis: Axis) -> str:
     Training loss as thin lines, evaluation loss as thick ones with dots, the range over seeds as bands, the
     switch as a dashed line in the arm's colour.
     """
+    from matplotlib.ticker import EngFormatter
 
     def draw(axes: "Axes") -> None:
         seen = []
@@ -39,12 +40,14 @@ def curves_svg(arms: list[Arm], axis: Axis) -> str:
             if at is not None:
                 axes.axvline(at, color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
             for points in (trained, evaluated):
-                # The first tenth falls steeply, and would flatten the rest, which is what is compared.
-                for point in points[len(points) // 10 :]:
+                # The first quarter falls steeply, and would flatten the rest, which is what is compared.
+                for point in points[len(points) // 4 :]:
                     seen += [point.low, point.high]
         axes.set(xlabel=axis.label, ylabel="loss (nats a token)", ylim=limits(seen))
-        # Labels such as 0.0012 run into each other on a phone.
+        # Labels such as 0.0012 run into each other on a phone; hours are no thing to say in thousandths.
         axes.locator_params(axis="x", nbins=5)
+        if axis.name != "hours":
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
     return draw_svg(draw, axis.name)
 
@@ -76,29 +79,28 @@ def lengths_svg(arms: list[Arm]) -> str:
 
 
 def bag_sizes_svg(sweeps: list[Sweep], *, with_legend: bool = False) -> str:
-    """Returns final loss over bag size: a line for each sweep, a ring at its best, bars over seeds."""
+    """Returns final loss over bag size: a line for each sweep, a ring at its best, bars over seeds.
+
+    Where each has a baseline it is the distance from the baseline: widths and lengths lie far apart, and what
+    a bag size does to each is small beside that.
+    """
+    are_distances = all(1 in sweep.sizes for sweep in sweeps)
 
     def draw(axes: "Axes") -> None:
         for number, sweep in enumerate(sweeps):
             colour = colour_of(number)
-            means = [loss.mean for loss in sweep.losses]
+            zero = sweep.losses[sweep.sizes.index(1)].mean if are_distances else 0.0
+            means = [loss.mean - zero for loss in sweep.losses]
             lows = [loss.mean - min(loss.values) for loss in sweep.losses]
             highs = [max(loss.values) - loss.mean for loss in sweep.losses]
+            bars = {"yerr": (lows, highs), "elinewidth": 1, "capsize": 3}
             axes.errorbar(
-                sweep.sizes,
-                means,
-                yerr=(lows, highs),
-                color=colour,
-                linewidth=1.6,
-                marker="o",
-                markersize=4,
-                elinewidth=1,
-                capsize=3,
-                label=sweep.label,
-            )
+                sweep.sizes, means, **bars, color=colour, linewidth=1.6, marker="o", markersize=4
+            ).set_label(sweep.label)
             axes.plot([sweep.best], [min(means)], "o", color=colour, markersize=10, fillstyle="none")
         sizes = sorted({size for sweep in sweeps for size in sweep.sizes})
-        axes.set(xlabel="bag size s (1: baseline)", ylabel=LOSS)
+        less = "final loss less the baseline's (nats a token)" if are_distances else LOSS
+        axes.set(xlabel="bag size s (1: baseline)", ylabel=less)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         if with_legend:
             axes.figure.legend(loc="outside lower center", ncols=2)

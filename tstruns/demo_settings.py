@@ -17,11 +17,11 @@ class DemoSettings:
     num_layers: int = 2
     num_heads: int = 2
     rows: int = 16
-    steps: int = 4000
-    bag_size: int = 2
+    steps: int = 7000
+    bag_size: int = 4
     superposition_ratio: float = 0.3
     lr: float = 4e-3
-    train_bytes: int = 14_000_000
+    train_bytes: int = 28_000_000
     heldout_bytes: int = 300_000
     seed: int = 17
 
