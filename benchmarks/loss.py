@@ -10,8 +10,8 @@ Two sections, forward and backward, each arm against (a) its base:
   `linear_multi_hot_cross_entropy`, and cut-cross-entropy's CPU form where it is installed (one target).
 
 Time: wall clock, or with `--cpu-time` that of the processor, which other work on the machine sways less. One
-process holds one set of inputs and runs for each s (a) and then the others, round after round; printed are an
-arm's median, and the median over rounds of its ratio to the (a) that ran just before it.
+process holds one set of inputs and runs (a) and then the others, round after round; printed are an arm's
+median, and the median over rounds of its ratio to the (a) of its round.
 
 Memory: what the kernel counted, not what torch asked for, so libraries' own buffers are in it. Every arm gets
 a fresh process, which makes the inputs, runs the arm once at a small size (code and thread pools are loaded),
@@ -19,9 +19,9 @@ and then at full size; extra memory is the growth of the peak resident size (VmH
 logits section it includes the gradient of the logits; in the linear section the gradients of hidden and head,
 which every arm must make, are subtracted. An arm that needs over 16 GB, or more than is free, is skipped.
 
-The whole table takes hours. In pieces: `--csv FILE` keeps what was measured, cell by cell (section, N, V,
-dtype), measures only what the file has not, `--cells 1` of it at a time, and prints all that is in it. One
-file is for one machine and one choice of the other options.
+The whole table takes an hour or more. In pieces: `--csv FILE` keeps what was measured, cell by cell (section,
+N, V, dtype, s), measures only what the file has not, `--cells 1` of it at a time, and prints all that is in
+it. One file is for one machine and one choice of the other options.
 """
 
 import argparse
@@ -89,7 +89,9 @@ def arguments() -> argparse.ArgumentParser:
 def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield what the arguments ask for: one set of inputs each."""
     sizes = [(512, 32_000)] if args.quick else itertools.product((1024, 4096), (32_000, 128_256))
-    for section, (num_positions, vocab_size), dtype in itertools.product(("logits", "linear"), sizes, BYTES):
+    bag_sizes = [1, 16] if args.quick else [int(s) for s in args.bag_sizes.split(",")]
+    every = itertools.product(("logits", "linear"), sizes, BYTES, bag_sizes)
+    for section, (num_positions, vocab_size), dtype, bag_size in every:
         yield {
             "section": section,
             "N": num_positions,
@@ -98,7 +100,9 @@ def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             "dtype": dtype,
             "threads": args.threads,
             "cpu_time": args.cpu_time,
-            "bag_sizes": [1, 16] if args.quick else [int(s) for s in args.bag_sizes.split(",")],
+            "s": bag_size,
+            "smallest": bag_size == min(bag_sizes),
+            "largest": bag_size == max(bag_sizes),
             "rounds": args.rounds or (3 if args.quick or section == "linear" else 5),
         }
 
@@ -106,47 +110,45 @@ def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def measure(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Run one cell, its timing process and then a memory process for each arm; yield and show its rows."""
     allowed = []
-    for name, bag_size in arms_of(case):
-        reason = why_skipped(name, gigabytes_needed(case, name, bag_size))
+    for name in arms_of(case):
+        reason = why_skipped(name, gigabytes_needed(case, name))
         if reason:
-            yield shown(case, name, bag_size, skipped=reason)
+            yield shown(case, name, skipped=reason)
         else:
-            allowed.append((name, bag_size))
+            allowed.append(name)
     if allowed[:1] != arms_of(case)[:1]:
         return  # without the base there is nothing to compare with
     times = in_fresh_process(case | {"task": "time", "arms": allowed})
-    base_extra = in_fresh_process(case | {"task": "memory", "arms": allowed[:1]})
-    for (name, bag_size), seconds in zip(allowed, times, strict=True):
-        if name == allowed[0][0]:
-            base, extra = seconds, base_extra
-        else:
-            extra = in_fresh_process(case | {"task": "memory", "arms": [(name, bag_size)]})
+    base, base_extra = times[0], in_fresh_process(case | {"task": "memory", "arms": allowed[:1]})
+    for name, seconds in zip(allowed, times, strict=True):
+        extra = base_extra
+        if name != allowed[0]:
+            extra = in_fresh_process(case | {"task": "memory", "arms": [name]})
         ratio = statistics.median(mine / theirs for mine, theirs in zip(seconds, base, strict=True))
         ms = 1e3 * statistics.median(seconds)
-        yield shown(case, name, bag_size, ms=ms, time=ratio, MB=extra / 1e6, memory=extra / base_extra)
+        yield shown(case, name, ms=ms, time=ratio, MB=extra / 1e6, memory=extra / base_extra)
 
 
-def shown(case: dict[str, Any], name: str, bag_size: int, **found: Any) -> dict[str, Any]:
-    """Return a row, having shown it: a cell can take a quarter of an hour."""
+def shown(case: dict[str, Any], name: str, **found: Any) -> dict[str, Any]:
+    """Return a row, having shown it: a cell can take minutes."""
     row = {**dict.fromkeys(loss_table.COLUMNS), "skipped": ""}
-    row |= {key: case[key] for key in loss_table.CELL} | {"s": bag_size, "arm": name} | found
+    row |= {key: case[key] for key in loss_table.CELL} | {"arm": name} | found
     print(loss_table.line(row), file=sys.stderr, flush=True)
     return row
 
 
-def arms_of(case: dict[str, Any]) -> list[tuple[str, int]]:
-    """Return (arm, bag size) in the order of a round: for each bag size the base, then the others."""
-    names = LOGITS_ARMS if case["section"] == "logits" else LINEAR_ARMS
-    largest = max(case["bag_sizes"])
+def arms_of(case: dict[str, Any]) -> list[str]:
+    """Return the arms of a cell in the order of a round, the base first."""
     # What has one target needs no other s, and what is the logits form again needs only the hardest.
-    only = {"cut-cross-entropy": 1, "linear + multi_hot": largest}
-    return [(name, s) for s in case["bag_sizes"] for name in names if only.get(name, s) == s]
+    only = {"cut-cross-entropy": case["smallest"], "linear + multi_hot": case["largest"]}
+    names = LOGITS_ARMS if case["section"] == "logits" else LINEAR_ARMS
+    return [name for name in names if only.get(name, True)]
 
 
-def gigabytes_needed(case: dict[str, Any], name: str, bag_size: int) -> float:
+def gigabytes_needed(case: dict[str, Any], name: str) -> float:
     """Estimate inputs and temporaries of an arm, in units of one [N, V] (three beside the logits)."""
     unit = case["N"] * case["V"] * BYTES[case["dtype"]]
-    units = bag_size + 3 if name == "s calls" else 4
+    units = case["s"] + 3 if name == "s calls" else 4
     if name == "readable":
         units = 1 + 3 * 4 // BYTES[case["dtype"]]
     head = 3 * case["V"] * WIDTH * 4 if case["section"] == "linear" else 0
@@ -173,7 +175,7 @@ def in_fresh_process(case: dict[str, Any]) -> Any:
 
 def label(case: dict[str, Any]) -> str:
     """Return the first columns of a case's rows."""
-    return f"{case['section']} | {case['N']:,} | {case['V']:,} | {case['dtype']}"
+    return f"{case['section']} | {case['N']:,} | {case['V']:,} | {case['dtype']} | {case['s']} |"
 
 
 def machine() -> str:

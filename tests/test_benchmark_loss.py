@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 
 def case_of(section, N=48, V=500, **changes):
-    args = loss_benchmark.arguments().parse_args(["--rounds", "1", "--bag-sizes", "1,4"])
+    args = loss_benchmark.arguments().parse_args(["--rounds", "1", "--bag-sizes", "4"])
     case = next(case for case in loss_benchmark.cases(args) if case["section"] == section)
     return case | {"N": N, "V": V, "D": 8} | changes
 
@@ -37,23 +37,31 @@ def test_arms_of_one_section_are_the_same_loss_and_the_base_is_it_at_one_target(
     assert one == pytest.approx([one[0]] * len(one), rel=1e-5)
 
 
-def test_every_round_runs_the_base_before_the_arms_of_each_bag_size():
-    arms = loss_benchmark.arms_of(case_of("logits"))
-    assert [s for name, s in arms if name == "cross_entropy"] == [1, 4]
-    assert [name for name, s in arms if s == 4] == list(loss_benchmark.LOGITS_ARMS)
+def test_every_cell_has_the_base_first_and_each_peer_where_it_tells_something():
+    args = loss_benchmark.arguments().parse_args(["--only", "linear"])
+    linear = [case for case in loss_benchmark.cases(args) if case["section"] == "linear"][:4]
+    base, peer, ours = "linear + cross_entropy", "cut-cross-entropy", "linear_multi_hot"
+    assert [case["s"] for case in linear] == [1, 4, 8, 16]
+    assert [loss_benchmark.arms_of(case) for case in linear] == [
+        [base, peer, ours],
+        [base, ours],
+        [base, ours],
+        [base, "linear + multi_hot", ours],
+    ]
+    assert loss_benchmark.arms_of(case_of("logits")) == list(loss_benchmark.LOGITS_ARMS)
 
 
 def test_memory_is_that_of_the_arm_alone():
     """Three [N, V] of float32 for cross-entropy, as architecture says; read by a process of its own."""
     extra = loss_benchmark.in_fresh_process(
-        case_of("logits", 512, 8000, dtype="float32") | {"task": "memory", "arms": [("cross_entropy", 1)]}
+        case_of("logits", 512, 8000, dtype="float32") | {"task": "memory", "arms": ["cross_entropy"]}
     )
     assert extra / (512 * 8000 * 4) == pytest.approx(3, abs=0.3)
 
 
 def test_an_arm_over_the_limit_is_skipped_with_what_it_would_need():
-    case = case_of("logits", 4096, 128_256, dtype="float32")
-    needed = loss_benchmark.gigabytes_needed(case, "s calls", 16)
+    case = case_of("logits", 4096, 128_256, dtype="float32", s=16)
+    needed = loss_benchmark.gigabytes_needed(case, "s calls")
     assert loss_benchmark.why_skipped("s calls", needed) == "needs 40 GB, over 16"
     assert loss_benchmark.why_skipped("s calls", 0.1) == ""
 
@@ -69,13 +77,13 @@ def test_table_made_cell_by_cell_measures_each_once_and_prints_them_all(tmp_path
     monkeypatch.setattr(loss_benchmark, "why_skipped", lambda name, needed: "")
     file = tmp_path / "rows.csv"
     arguments = ["--csv", str(file), "--cells", "3", "--bag-sizes", "1,4", "--only", "logits"]
-    for left in (5, 2, 0, 0):
+    for left in (13, 10, 7, 4, 1, 0, 0):
         loss_benchmark.main(arguments)
         table = capsys.readouterr().out
-        assert f"; {left} of 8 cells left" in table
-    # Each cell: one timing process, and one for the memory of each arm; the base has the same for every s.
-    assert {cell: measured.count(cell) for cell in measured} == dict.fromkeys(measured, 1 + 1 + 2 * 4)
-    assert len(set(measured)) == 8
+        assert f"; {left} of 16 cells left" in table
+    # Each cell: one timing process, and one for the memory of each arm.
+    assert {cell: measured.count(cell) for cell in measured} == dict.fromkeys(measured, 1 + 5)
+    assert len(set(measured)) == 16
     lines = [line for line in table.splitlines() if line.startswith("| logits |")]
     assert len(lines) == 8 * 10
     assert "multi_hot, at worst: 1.00 of the time and 1.00 of the memory of (a); largest s 1.00" in table
@@ -84,8 +92,8 @@ def test_table_made_cell_by_cell_measures_each_once_and_prints_them_all(tmp_path
 def test_rows_read_back_are_the_rows_written(tmp_path):
     case = case_of("linear")
     rows = [
-        loss_benchmark.shown(case, "linear_multi_hot", 4, ms=1.5, time=0.75, MB=3.25, memory=0.5),
-        loss_benchmark.shown(case, "cut-cross-entropy", 1, skipped="not installed"),
+        loss_benchmark.shown(case, "linear_multi_hot", ms=1.5, time=0.75, MB=3.25, memory=0.5),
+        loss_benchmark.shown(case, "cut-cross-entropy", skipped="not installed"),
     ]
     loss_table.append(tmp_path / "rows.csv", rows[:1])
     loss_table.append(tmp_path / "rows.csv", rows[1:])
