@@ -27,6 +27,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = [
         write(folder / f"tst{seed}", 2.9 + seed / 50, bag_size=4, switch=30, seed=seed) for seed in (1, 2)
     ]
+    runs.append(write(folder / "bags", 2.95, bag_size=2, switch=30))
     runs += [write(folder / f"base{steps}", 3.0 - steps / 999, steps=steps) for steps in (100, 200)]
     return compare(runs, folder / "out").report
 
@@ -41,13 +42,14 @@ def brightness(picture: Path) -> float:
     return float(imread(picture)[:5, :5, :3].mean())
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_renders_with_no_console_message_and_nothing_cut_off(page, tmp_path, width, scheme):
     seen = shown(page, tmp_path, width, scheme)
     (measured,) = seen.console  # and so nothing else was said
     inner_width, plots, cut_off, lines = json.loads(measured)
-    assert (inner_width, plots, cut_off) == (width, 5, 0)
-    assert lines > 5 * 4
+    assert (inner_width, plots, cut_off) == (width, 6, 0)
+    assert lines > 6 * 4
     assert (brightness(seen.picture) > 0.95) == (scheme == "light")
     assert (brightness(seen.picture) < 0.2) == (scheme == "dark")
 

@@ -149,6 +149,16 @@ def test_null_switches_a_section_off(good):
     assert read_config(good, ["eval_loader=null"]).eval_loader is None
 
 
+def test_another_kind_of_schedule_is_taken_by_dropping_the_first_one_s_keys(good):
+    other = ["scheduler.name=constant_with_warmup", "scheduler.t_decay=null"]
+    assert read_config(good, other).scheduler.model_dump() == {
+        "name": "constant_with_warmup",
+        "t_warmup": read_config(good).scheduler.t_warmup,
+    }
+    with pytest.raises(ValueError, match=r"scheduler\.t_warmup: missing"):
+        read_config(good, ["scheduler.t_warmup=null"])
+
+
 def test_the_config_as_run_reads_back_as_itself(good, tmp_path):
     config = read_config(good)
     again = tmp_path / "again.yaml"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import run, write_run
+from small_run import LLAMA, run, write_run
 from tst_tools import cli
 
 from tstruns.export import export
@@ -65,6 +65,29 @@ def test_every_weight_is_the_checkpoints_own(trained, tmp_path, step):
     expected = checkpoint(trained, done.batch)
     assert set(loaded) == set(expected)
     assert all(torch.equal(loaded[name], expected[name]) for name in expected)
+
+
+VISITED = "num_experts_per_tok: 2, moe_intermediate_size: 8"
+OTHERS = {
+    "tied": f"{LLAMA}, tie_word_embeddings: true",
+    "mixture-of-experts": f"{LLAMA}, num_key_value_heads: 2, head_dim: 8, num_experts: 4, {VISITED}".replace(
+        "llama", "qwen3_moe"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_tied_weights_and_experts_are_exported_alike(kind, small_dataset, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    run(write_run(tmp_path, small_dataset, model=OTHERS[kind]), "eval_loader=null")
+    export(tmp_path / "run", tmp_path / "hf")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "hf").state_dict()
+    expected = checkpoint(tmp_path / "run", 12)
+    assert set(loaded) == set(expected)
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
+    tied = loaded["lm_head.weight"].data_ptr() == loaded["model.embed_tokens.weight"].data_ptr()
+    assert tied == (kind == "tied")
 
 
 def test_a_checkpoint_of_the_superposition_phase_is_written_with_a_warning(trained, tmp_path, capsys):

@@ -8,12 +8,19 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+# A harness has thousands of tasks.
+MOST_NAMES = 300
+
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Returns the advice that follows an unknown word: the closest valid one, or all of them."""
+    """Returns the advice that follows an unknown word: the closest valid one, or all if they are few."""
     known = sorted(words)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known) or 'none'}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    if len(known) > MOST_NAMES:
+        return f"none of the {len(known):,} names known here is like it"
+    return f"known here: {', '.join(known) or 'none'}"
 
 
 def unknown_key(path: str, known: Iterable[str]) -> str:

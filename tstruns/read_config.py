@@ -11,6 +11,9 @@ from .model_keys import model_problems
 from .problems import problems_of
 from .recipe import load_layers
 
+# Sections of several kinds: an override that takes another kind can take away the first one's keys.
+KINDS = ("optimizer", "scheduler")
+
 
 def read_config(
     path: str | os.PathLike[str], overrides: list[str] | tuple[str, ...] = (), num_ranks: int | None = None
@@ -21,7 +24,7 @@ def read_config(
         path: The YAML file, or `recipe:NAME`; `extends` in it lays it over another (`recipe.py`). `${key}`
             interpolates; `variables` is free for the file's own values.
         overrides: `key=value` strings that win over the file, such as `optimizer.lr=3e-4`; null switches a
-            section off.
+            section off, and takes a key of `optimizer` or `scheduler` away.
         num_ranks: Ranks that will run it; None takes the launcher's WORLD_SIZE.
 
     Raises:
@@ -64,4 +67,10 @@ def _load(path: str | os.PathLike[str], overrides: list[str] | tuple[str, ...]) 
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return {str(key): _without_nulls(value) if key in KINDS else value for key, value in values.items()}
+
+
+def _without_nulls(section: Any) -> Any:
+    if not isinstance(section, dict):
+        return section
+    return {key: value for key, value in section.items() if value is not None}

@@ -31,9 +31,9 @@ def recipe_file(name: str) -> Path:
     """Return the file of a recipe's name, given with or without `recipe:`."""
     name = name.removeprefix(PREFIX)
     if name not in recipe_names():
-        raise ValueError(
-            f"no recipe named {name!r}; {nearest(name, recipe_names())}. All: {', '.join(recipe_names())}."
-        )
+        advice, known = nearest(name, recipe_names()), ", ".join(recipe_names())
+        rest = "" if known in advice else f" All: {known}."
+        raise ValueError(f"no recipe named {name!r}; {advice}{rest}")
     return FOLDER / f"{name}.yaml"
 
 
