@@ -98,6 +98,16 @@ def test_a_checkpoint_of_the_superposition_phase_is_written_with_a_warning(train
         assert captured.out == f"{tmp_path / str(step)}\n"
 
 
+def test_nothing_is_left_beside_the_new_directory(trained, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    export(trained, "hf")
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["hf"]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
 def test_what_is_there_is_never_written_over(trained, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="is there already; give another --to"):

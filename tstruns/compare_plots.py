@@ -93,7 +93,7 @@ def bag_sizes_svg(sweeps: list[Sweep], *, with_legend: bool = False) -> str:
             means = [loss.mean - zero for loss in sweep.losses]
             lows = [loss.mean - min(loss.values) for loss in sweep.losses]
             highs = [max(loss.values) - loss.mean for loss in sweep.losses]
-            bars = {"yerr": (lows, highs), "elinewidth": 1, "capsize": 3}
+            bars: dict[str, Any] = {"yerr": (lows, highs), "elinewidth": 1, "capsize": 3}
             axes.errorbar(
                 sweep.sizes, means, **bars, color=colour, linewidth=1.6, marker="o", markersize=4
             ).set_label(sweep.label)

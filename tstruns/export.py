@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,10 @@ def export(run: str | os.PathLike[str], to: str | os.PathLike[str], step: int | 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already; give another --to, or delete it")
     checkpoint = _checkpoint(directory, step)
-    model, tokenizer, switch = _load(checkpoint)
+    # Composer unpacks a tokenizer into a directory, and without one into the user's own.
+    with tempfile.TemporaryDirectory() as scratch:
+        model, tokenizer, switch = _load(checkpoint, scratch)
+        _save(model, tokenizer, folder)
     batch, warnings = batch_of(checkpoint), []
     if switch is not None and batch < switch:
         warnings.append(
@@ -53,6 +57,10 @@ def export(run: str | os.PathLike[str], to: str | os.PathLike[str], step: int | 
         warnings.append(
             "the run had no tokenizer, so none is written; copy the one of its data beside the weights"
         )
+    return Export(folder, batch, tuple(warnings))
+
+
+def _save(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase | None", folder: Path) -> None:
     aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
         model.save_pretrained(aside, safe_serialization=True)
@@ -61,7 +69,6 @@ def export(run: str | os.PathLike[str], to: str | os.PathLike[str], step: int | 
         aside.replace(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return Export(folder, batch, tuple(warnings))
 
 
 def _checkpoint(directory: RunDirectory, step: int | None) -> Path:
@@ -79,8 +86,10 @@ def _checkpoint(directory: RunDirectory, step: int | None) -> Path:
     return chosen[-1]
 
 
-def _load(checkpoint: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None, int | None]":
-    """Returns the model, its tokenizer, and the batch of the switch (None without one)."""
+def _load(
+    checkpoint: Path, scratch: str
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None, int | None]":
+    """Returns the model, its tokenizer (its files in `scratch`), and the batch of the switch or None."""
     import torch
     from composer.models import HuggingFaceModel
     from composer.models.huggingface import get_hf_config_from_composer_state_dict
@@ -94,9 +103,11 @@ def _load(checkpoint: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase |
     model = AutoModelForCausalLM.from_config(get_hf_config_from_composer_state_dict(loaded))
     model.to(next(iter(weights.values())).dtype)
     model.load_state_dict(weights)
-    tokenizer = (
-        HuggingFaceModel.load_huggingface_tokenizer_from_saved_state(saved) if saved["tokenizer"] else None
-    )
+    tokenizer = None
+    if saved["tokenizer"]:
+        tokenizer = HuggingFaceModel.load_huggingface_tokenizer_from_saved_state(
+            saved, tokenizer_save_dir=scratch
+        )
     return model, tokenizer, _switch(state)
 
 
