@@ -21,6 +21,7 @@ def test_equal_flops_is_the_difference_of_means_over_seeds(runs, tmp_path):
     assert row["arm"] == "TST s=2 r=0.5, 100 steps"
     assert row["baseline"] == "baseline, 100 steps"
     assert float(row["gain"]) == pytest.approx(3.00 - 2.90)
+    assert (float(row["loss_deviation"]), row["seeds"]) == (pytest.approx(0.02), "3")
     by_hand = math.sqrt(statistics.variance([2.88, 2.90, 2.92]) / 3 + statistics.variance([2.99, 3.01]) / 2)
     assert float(row["standard_error"]) == pytest.approx(by_hand)
 

@@ -18,8 +18,6 @@ from page import BEGIN, END, write_between_markers  # noqa: E402
 from report import write_report  # noqa: E402
 from results import write_csv  # noqa: E402
 
-from tstruns.arms import Spread  # noqa: E402
-
 TABLE = load(ROOT / "benchmarks" / "reproduction" / "arms.yaml")
 # Final losses by arm and seed; all else of the table has not been run.
 LOSSES = {
@@ -71,9 +69,12 @@ def cells(page: str, first: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def first_claim(**losses: tuple[float, ...]) -> dict:
+    return claim_rows(TABLE, {arm: dict(enumerate(values, 1)) for arm, values in losses.items()})[0]
+
+
 def verdict(lower: tuple[float, ...], higher: tuple[float, ...], **others: tuple[float, ...]) -> tuple:
-    losses = {"s2": lower, "baseline": higher, **others}
-    row = claim_rows(TABLE, {name: Spread(values) for name, values in losses.items()})[0]
+    row = first_claim(s2=lower, baseline=higher, **others)
     return row["gain"], row["spread"], row["here"]
 
 
@@ -87,13 +88,19 @@ def test_an_arm_of_one_seed_takes_the_pooled_deviation_for_its_own():
     assert verdict((2.8,), (2.9,)) == (0.1, "unknown", "as claimed, spread unknown")
     several = {"s3": (2.0, 2.1), "s4": (3.0, 3.1, 3.2)}
     by_hand = math.sqrt((statistics.variance(several["s3"]) + 2 * statistics.variance(several["s4"])) / 3)
-    row = claim_rows(
-        TABLE,
-        {name: Spread(values) for name, values in {"s2": (2.8,), "baseline": (2.9,), **several}.items()},
-    )[0]
+    row = first_claim(s2=(2.8,), baseline=(2.9,), **several)
     assert row["standard_error"] == pytest.approx(by_hand * math.sqrt(2), abs=1e-5)
     assert verdict((2.8,), (2.9,), **several) == (0.1, "pooled", "no difference within two standard errors")
     assert verdict((2.5,), (2.9,), **several) == (0.4, "pooled", "as claimed")
+
+
+def test_over_the_same_seeds_the_gain_is_the_mean_of_the_differences():
+    row = first_claim(s2=(2.8, 2.5), baseline=(2.9, 2.7, 1.0))
+    assert row["gain_same_seeds"] == pytest.approx(0.15)
+    assert row["standard_error_same_seeds"] == pytest.approx(
+        statistics.stdev([0.1, 0.2]) / math.sqrt(2), abs=1e-5
+    )
+    assert first_claim(s2=(2.8,), baseline=(2.9, 2.7))["standard_error_same_seeds"] is None
 
 
 def test_every_claim_is_in_the_table_and_one_that_was_not_run_says_so(folder, page):
@@ -106,7 +113,7 @@ def test_every_claim_is_in_the_table_and_one_that_was_not_run_says_so(folder, pa
         assert cells(page, row["claim"])[-1] == row["here"]
     first = cells(page, "TST ends below the baseline at equal FLOPs")
     assert first[1:3] == ["s2 < baseline", "+0.1000"]
-    assert first[4:] == ["3 and 3", "as claimed"]
+    assert first[4:] == ["3 and 3", "+0.1000 ± 0.0058", "as claimed"]
 
 
 def test_an_arm_has_its_gains_and_its_step_ratio(page):

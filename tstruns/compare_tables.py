@@ -204,6 +204,8 @@ def _values(arm: Arm, baseline: str) -> dict[str, Any]:
         "steps": arm.steps,
         "tokens": arm.tokens,
         "loss": arm.eval_loss.mean,
+        "loss_deviation": arm.eval_loss.deviation,
+        "seeds": len(arm.runs),
     }
 
 

@@ -11,31 +11,31 @@ from tstruns.arms import Spread
 NOT_RUN = "not run yet"
 
 
-def claim_rows(experiment: Experiment, losses: Mapping[str, Spread]) -> list[dict[str, Any]]:
-    """Returns a row for each claim; `losses` are the final ones by arm.
+NUMBERS = ("gain", "standard_error", "seeds", "spread", "gain_same_seeds", "standard_error_same_seeds")
 
-    The standard error is that of the two arms' own seeds where both have several. With one seed of either it
-    is that of the deviation pooled over all arms that have several, and `spread` says so.
+
+def claim_rows(experiment: Experiment, losses: Mapping[str, Mapping[int, float]]) -> list[dict[str, Any]]:
+    """Returns a row for each claim; `losses` are the final ones by arm and seed.
+
+    The standard error is that of the two arms' own seeds, taken as independent, where both have several. With
+    one seed of either it is that of the deviation pooled over all arms that have several, and `spread` says
+    so. Beside it the gain over the seeds that both have: a seed gives both arms their first weights.
     """
-    pooled = pooled_deviation(losses.values())
+    spreads = {arm: Spread(tuple(by_seed.values())) for arm, by_seed in losses.items()}
+    pooled = pooled_deviation(spreads.values())
     rows = []
     for claim in experiment.claims:
         row: dict[str, Any] = {"claim": claim.claim, "lower": claim.lower, "higher": claim.higher}
-        lower, higher = losses.get(claim.lower), losses.get(claim.higher)
+        lower, higher = spreads.get(claim.lower), spreads.get(claim.higher)
         if lower is None or higher is None:
-            rows.append(
-                {**row, **dict.fromkeys(("gain", "standard_error", "seeds", "spread")), "here": NOT_RUN}
-            )
+            rows.append({**row, **dict.fromkeys(NUMBERS), "here": NOT_RUN})
             continue
         gain = higher.mean - lower.mean
         error, spread = _standard_error(lower, higher, pooled)
-        row |= {
-            "gain": round(gain, 5),
-            "standard_error": None if error is None else round(error, 5),
-            "seeds": f"{len(lower.values)} and {len(higher.values)}",
-            "spread": spread,
-            "here": verdict(gain, error),
-        }
+        paired = same_seeds(losses[claim.lower], losses[claim.higher])
+        values = (gain, error, f"{len(lower.values)} and {len(higher.values)}", spread, *paired)
+        rounded = [round(value, 5) if isinstance(value, float) else value for value in values]
+        row |= {**dict(zip(NUMBERS, rounded, strict=True)), "here": verdict(gain, error)}
         rows.append(row)
     return rows
 
@@ -46,6 +46,15 @@ def pooled_deviation(spreads: Iterable[Spread]) -> float | None:
     freedom = sum(len(spread.values) - 1 for spread in several)
     squares = sum((len(spread.values) - 1) * spread.deviation**2 for spread in several)
     return math.sqrt(squares / freedom) if several else None
+
+
+def same_seeds(lower: Mapping[int, float], higher: Mapping[int, float]) -> tuple[float | None, float | None]:
+    """Returns the mean gain over the seeds that both arms have, and its standard error; None: not known."""
+    shared = sorted(set(lower) & set(higher))
+    if not shared:
+        return None, None
+    gains = Spread(tuple(higher[seed] - lower[seed] for seed in shared))
+    return gains.mean, gains.standard_error
 
 
 def _standard_error(lower: Spread, higher: Spread, pooled: float | None) -> tuple[float | None, str]:

@@ -74,11 +74,12 @@ def _claims(arms: dict[str, ArmResult], claims: list[dict[str, Any]]) -> list[st
             _signed(claim["gain"]),
             "" if claim["standard_error"] is None else f"{claim['standard_error']:.4f}, {claim['spread']}",
             claim["seeds"] or "",
+            _paired(claim),
             claim["here"],
         )
         for claim in claims
     ]
-    head = ("claim", "losses", "difference", "standard error", "seeds", "here")
+    head = ("claim", "losses", "difference", "standard error", "seeds", "over the same seeds", "here")
     parts = [_table(head, rows)]
     pooled = pooled_deviation(arm.eval_loss for arm in arms.values())
     if pooled is not None:
@@ -91,6 +92,11 @@ def _claims(arms: dict[str, ArmResult], claims: list[dict[str, Any]]) -> list[st
     counts = {verdict: sum(claim["here"] == verdict for claim in claims) for verdict in _verdicts(claims)}
     told = "; ".join(f"{verdict}: {count}" for verdict, count in counts.items())
     return [f"Of {len(claims)} statements, {told}.", *parts]
+
+
+def _paired(claim: dict[str, Any]) -> str:
+    gain, error = claim["gain_same_seeds"], claim["standard_error_same_seeds"]
+    return _signed(gain) + ("" if error is None else f" ± {error:.4f}")
 
 
 def _verdicts(claims: list[dict[str, Any]]) -> list[str]:

@@ -32,7 +32,7 @@ def main() -> int:
 def write_report(experiment: Experiment, folder: Path) -> None:
     """Writes all that the tables of a directory say into it, and into the page of its name beside it."""
     arms = read_results(experiment, folder)
-    claims = claim_rows(experiment, {name: arm.eval_loss for name, arm in arms.items()})
+    claims = claim_rows(experiment, {name: arm.by_seed for name, arm in arms.items()})
     write_csv(folder / "claims.csv", claims)
     for claim in claims:
         print(", ".join(f"{key}: {value}" for key, value in claim.items()))

@@ -22,8 +22,13 @@ class ArmResult:
     name: str
     settings: ArmSettings
     tokens: int
-    eval_loss: Spread
+    by_seed: dict[int, float]
     curves: tuple[tuple[tuple[int, float], ...], ...]
+
+    @property
+    def eval_loss(self) -> Spread:
+        """The final evaluation loss over the seeds."""
+        return Spread(tuple(self.by_seed.values()))
 
     @property
     def steps(self) -> int:
@@ -85,7 +90,7 @@ def read_results(experiment: Experiment, folder: Path) -> dict[str, ArmResult]:
             name,
             settings,
             int(totals[name][0]["tokens"]),
-            Spread(tuple(float(row["eval_loss"]) for row in totals[name])),
+            {int(row["seed"]): float(row["eval_loss"]) for row in totals[name]},
             tuple(
                 tuple(
                     (int(line["step"]), float(line["eval_loss"]))
