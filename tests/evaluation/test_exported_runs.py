@@ -86,10 +86,10 @@ def test_a_run_is_exported_and_evaluated_as_by_hand(kind, sharded, exported, dat
 
 
 def test_sharded_ranks_export_whole_weights_which_are_those_of_one_process(exported):
-    """FSDP2 on two gloo ranks sums in another order, and Adam makes up to a step, 0.02, of what rounds apart."""
+    """FSDP2 on two gloo ranks sums in another order; Adam makes up to a step, 0.02, of what rounds apart."""
     one, two = (load_file(exported("tied", sharded) / "model.safetensors") for sharded in (False, True))
     assert {name: weight.shape for name, weight in one.items()} == {
         name: weight.shape for name, weight in two.items()
     }
     assert all(torch.allclose(one[name], two[name], rtol=0, atol=0.02) for name in one)
-    assert all((one[name] - two[name]).abs().mean() < 1e-4 for name in one)
+    assert all((one[name] - two[name]).abs().mean() < 1e-3 for name in one)
