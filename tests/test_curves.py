@@ -5,7 +5,7 @@ from finished_runs import FLOPS_A_POSITION, ROWS, SEQ_LEN, write
 
 from tstruns.arms import group_into_arms
 from tstruns.compare import compare
-from tstruns.curves import AXES, eval_curve, switch_at, train_curve
+from tstruns.curves import AXES, compared_from, eval_curve, switch_at, train_curve
 from tstruns.finished_run import load_run
 
 
@@ -39,6 +39,13 @@ def test_curves_are_means_and_ranges_over_seeds_and_mark_the_switch(tmp_path):
     trained = train_curve(arm, axes["steps"])
     assert [point.at for point in trained] == list(range(51, 101))
     assert trained[0].mean == pytest.approx(2.95 + 50 / 51)
+
+
+def test_an_axis_is_as_high_as_what_is_compared_and_not_as_the_steep_beginnings():
+    assert compared_from(100, None) == 40
+    assert compared_from(100, 10) == 40
+    # Phase (i), and the fall after it: 15 % of what is left.
+    assert compared_from(100, 60) == pytest.approx(66)
 
 
 def test_the_report_marks_the_switch_of_every_tst_arm_in_every_plot_of_curves(tmp_path):

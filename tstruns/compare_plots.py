@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from .arms import Arm
 from .bag_sizes import Sweep
 from .comparisons import ladders_of
-from .curves import Axis, Point, eval_curve, switch_at, train_curve
+from .curves import Axis, Point, compared_from, eval_curve, switch_at, train_curve
 from .svg import ARM_COLOURS, FAINT, draw_svg, limits
 
 if TYPE_CHECKING:
@@ -40,9 +40,8 @@ def curves_svg(arms: list[Arm], axis: Axis) -> str:
             if at is not None:
                 axes.axvline(at, color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
             for points in (trained, evaluated):
-                # The first quarter falls steeply, and would flatten the rest, which is what is compared.
-                for point in points[len(points) // 4 :]:
-                    seen += [point.low, point.high]
+                start = compared_from(points[-1].at if points else 0, at)
+                seen += [loss for point in points if point.at > start for loss in (point.low, point.high)]
         axes.set(xlabel=axis.label, ylabel="loss (nats a token)", ylim=limits(seen))
         # Labels such as 0.0012 run into each other on a phone; hours are no thing to say in thousandths.
         axes.locator_params(axis="x", nbins=5)

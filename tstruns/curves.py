@@ -7,7 +7,7 @@ from typing import Any
 from .arms import Arm
 from .finished_run import EVAL_LOSS, FinishedRun
 
-__all__ = ["AXES", "Axis", "Point", "eval_curve", "switch_at", "train_curve"]
+__all__ = ["AXES", "Axis", "Point", "compared_from", "eval_curve", "switch_at", "train_curve"]
 
 NEXT_TOKEN_LOSS = "loss/train/next_token"
 # Training losses of single batches are noise: a point is the mean over so large a share of the run.
@@ -92,3 +92,13 @@ def switch_at(arm: Arm, axis: Axis) -> float | None:
     """Returns where on an axis the switch is; None for a run that has none, or began after it."""
     places = [axis.value(run, line) for run in arm.runs for line in run.lines if line["batch"] == arm.switch]
     return sum(places) / len(places) if places else None
+
+
+def compared_from(end: float, switch: float | None) -> float:
+    """Returns the place on an axis from which on a curve must be seen whole.
+
+    What comes before falls steeply, from the start and again after the switch, and would flatten the rest;
+    and an evaluation in the superposition phase is of a model that was never trained on single tokens.
+    """
+    after = 0.0 if switch is None else switch + 0.15 * (end - switch)
+    return max(0.4 * end, after)

@@ -8,6 +8,7 @@ from results import ArmResult
 from tstruns.arms import Spread
 from tstruns.bag_sizes import Sweep
 from tstruns.compare_plots import bag_sizes_svg, colour_of
+from tstruns.curves import compared_from
 from tstruns.svg import draw_svg, limits, standalone
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def loss_over_s(found: list[Sweep]) -> str:
 def curves(arms: list[ArmResult]) -> str:
     """Returns the evaluation losses of arms over their steps as an SVG file's text.
 
-    Lines are means over the seeds, bands the range, dashed lines the switch; the first quarter, which falls
-    steeply, is cut off.
+    Lines are means over the seeds, bands the range, dashed lines the switch.
     """
 
     def draw(axes: "Axes") -> None:
@@ -73,7 +73,9 @@ def curves(arms: list[ArmResult]) -> str:
             axes.fill_between(steps, lows, highs, color=colour, alpha=0.18, linewidth=0)
             if arm.switch:
                 axes.axvline(arm.switch, color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
-            shown += lows[len(lows) // 4 :] + highs[len(highs) // 4 :]
+            start = compared_from(arm.steps, arm.switch or None)
+            ranges = zip(steps, lows, highs, strict=True)
+            shown += [loss for step, low, high in ranges if step > start for loss in (low, high)]
         axes.set(xlabel="optimizer steps", ylabel="held-out loss (nats a token)", ylim=limits(shown))
         axes.figure.legend(loc="outside lower center", ncols=2)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from by_hand import right_answers
+from local_tasks import mmlu_subjects
 from tst_tools import cli
 
 from tstruns.evaluation import evaluate
@@ -33,12 +34,23 @@ def test_the_command_prints_a_table_and_writes_json(model, data, tmp_path, capsy
     assert Path.cwd() == model.parent
 
 
+def test_the_paper_s_eight_tasks_run_on_local_copies_and_mmlu_is_the_mean_over_its_questions(model, data):
+    tasks = ["arc_easy", "arc_challenge", "boolq", "hellaswag", "mmlu", "openbookqa", "piqa", "winogrande"]
+    found = evaluate(model, tasks, data)
+    assert set(tasks) <= set(found["results"])
+    assert all(0 <= found["results"][task]["acc,none"] <= 1 for task in tasks)
+    # Each subject has as many questions as any other.
+    subjects = [found["results"][f"mmlu_{name}"]["acc,none"] for name in mmlu_subjects()]
+    assert len(subjects) == 57
+    assert found["groups"]["mmlu"]["acc,none"] == pytest.approx(sum(subjects) / 57)
+
+
 def test_an_unknown_task_and_absent_data_are_told_before_anything_is_evaluated(model, data):
     with pytest.raises(ValueError, match="the harness has no task 'helaswag'; did you mean 'hellaswag'"):
         evaluate(model, ["helaswag"], data)
     with pytest.raises(ValueError, match=r"none of the [\d,]+ names known here is like it"):
         evaluate(model, ["qqqqqqqqqqqq"], data)
-    with pytest.raises(FileNotFoundError, match=r"lacks the data of a task: .*piqa"):
-        evaluate(model, ["piqa"], data)
+    with pytest.raises(FileNotFoundError, match=r"lacks the data of a task: .*sciq"):
+        evaluate(model, ["sciq"], data)
     with pytest.raises(FileNotFoundError, match="holds no config"):
         evaluate(data, ["piqa"], data)
