@@ -114,6 +114,10 @@ def test_the_card_and_the_index_of_different_datasets_are_refused(small_dataset,
         ({"replication": 2}, "replication is 2; leave it out"),
         ({"sampling_method": "fixed"}, "sampling_method is 'fixed'; leave it out"),
         ({"sampling_granularity": 8}, "sampling_granularity is 8; leave it out"),
+        (
+            {"validate_hash": "sha1"},
+            r"validate_hash is 'sha1' and shard.00000.mds of .* has xxh64\. Give one",
+        ),
     ],
 )
 def test_what_cannot_be_or_would_break_the_order_is_refused(build, change, message):

@@ -81,8 +81,19 @@ class MixedStreams(_Base):
         self.mixture = replace(everything, drawn=tuple(int(stream.choose) for stream in weighed))
 
     def hash_of_each_shard(self) -> list[str | None]:
-        """Returns which of its hashes is checked, for each shard."""
-        return [self.streams[stream].validate_hash for stream in self.stream_per_shard]
+        """Returns which of its hashes is checked, for each shard.
+
+        Raises:
+            ValueError: A shard has other hashes only.
+        """
+        algorithms = [self.streams[stream].validate_hash for stream in self.stream_per_shard]
+        for shard, algorithm in zip(self.shards, algorithms, strict=True):
+            if algorithm is not None and shard.hashes and algorithm not in shard.hashes:
+                raise ValueError(
+                    f"validate_hash is {algorithm!r} and {shard.raw_data.basename} of {self.stored.where} has "
+                    f"{', '.join(shard.hashes)}. Give one of these, or leave it out: the first is checked."
+                )
+        return algorithms
 
     def drawn_streams(self) -> list[list[Any]] | None:
         """Returns each stream's dataset, by hash, and the rows an epoch draws of it; None: one, whole."""

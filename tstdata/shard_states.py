@@ -100,7 +100,8 @@ class SharedShardStates(_Base):
     def _fetch_reserved(self, shard_id: int, reserved: int, opened: bool) -> None:
         grown, state = 0, _FAILED
         try:
-            grown = self._stream_of(shard_id).prepare_shard(self.shards[shard_id])
+            shard, stream = self.shards[shard_id], self._stream_of(shard_id)
+            grown = stream.prepare_shard(shard, lambda: self.maps.check(shard_id))
             if opened:
                 # What is wrong with it is found where it is read.
                 with contextlib.suppress(OSError, ValueError):

@@ -103,8 +103,12 @@ class VerifiedFetching(_Base):
         )
         return local
 
-    def prepare_shard(self, shard: Any) -> int:
+    def prepare_shard(self, shard: Any, check: Callable[[], object]) -> int:
         """Fetches and unpacks a shard; returns by how many bytes the cache grew.
+
+        Args:
+            shard: Streaming's reader of it.
+            check: Raises a ValueError if the file is not what index.json says.
 
         Raises:
             OSError: It could not be had; names shard, remote and remedy.
@@ -113,7 +117,7 @@ class VerifiedFetching(_Base):
         for number in range(1, _FETCHES + 1):
             try:
                 super().prepare_shard(shard)
-                _check_size(self.root, shard)
+                check()
                 return _bytes_held(self.root, shard) - held
             except Exception as error:
                 failure = error
@@ -128,6 +132,16 @@ class VerifiedFetching(_Base):
                 break
             logger.warning("%s: deleted, and fetched again from %s.", failure, self.source)
         raise OSError(self.refusal(_files(shard)[-1].basename, failure)) from failure
+
+    def _prepare_shard_part(self, raw_info: Any, zip_info: Any = None, compression: Any = None) -> int:
+        """Downloads a file unless it is there; what is raw, `prepare_shard` checks: Streaming reads it again."""
+        if zip_info is not None:
+            grown: int = super()._prepare_shard_part(raw_info, zip_info, compression)
+            return grown
+        if os.path.isfile(os.path.join(self.root, raw_info.basename)):
+            return 0
+        self._download_file(raw_info.basename)
+        return int(raw_info.bytes)
 
     def refusal(self, name: str, failure: Exception) -> str:
         """Returns what is said of a file that could not be had: which, where from, why, and what to do."""
@@ -150,12 +164,6 @@ def _files(shard: Any) -> list[Any]:
 
 def _bytes_held(root: str, shard: Any) -> int:
     return sum(info.bytes for info in _files(shard) if os.path.isfile(os.path.join(root, info.basename)))
-
-
-def _check_size(root: str, shard: Any) -> None:
-    path, expected = Path(root, shard.raw_data.basename), shard.raw_data.bytes
-    if path.stat().st_size != expected:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes and index.json says {expected}")
 
 
 def _is_json(path: str) -> bool:
