@@ -105,6 +105,15 @@ def test_a_run_has_the_papers_batch_and_schedule(run):
     )
 
 
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_whose_training_state_fills_a_device_is_sharded(run):
+    """Weights, gradients and Adam's two moments, 4 bytes each, on devices of 80 GB with room for the rest."""
+    config = read_config(f"recipe:{run}", data("."))
+    sharded = 16 * TOTAL_PARAMS[SHAPES[shape_recipe(run)]] > 40e9
+    assert (config.fsdp_config is not None) == sharded
+    assert config.device_train_microbatch_size == (1 if sharded else "auto")
+
+
 @pytest.mark.parametrize("run", [row for row in RUNS if "40k" in row and "baseline" not in row])
 def test_an_ablation_is_four_tokens_a_bag_for_half_of_the_steps(run):
     model = plan_model(run)

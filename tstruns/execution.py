@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .idle_experts import run_idle_experts
 from .problems import nearest
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def execution(config: "RunConfig", model: "HuggingFaceModel") -> dict[str, Any]:
     if config.compile_config is not None:
         arguments["compile_config"] = config.compile_config.model_dump(exclude_none=True)
         _check_backend(config.compile_config.backend)
+    if dist.get_world_size() > 1:
+        run_idle_experts(model.model)
     if config.fsdp_config is not None and dist.get_world_size() > 1:
         is_layer = _layers_of(model.model)
         model.model.fsdp_wrap_fn = model.model.activation_checkpointing_fn = is_layer
