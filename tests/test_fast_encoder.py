@@ -1,5 +1,9 @@
 """The fast encoder: used only where it gives the reference's ids, and checked all through the job."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from conftest import BEGIN_OF_TEXT, END_OF_TEXT
@@ -51,6 +55,43 @@ def test_text_that_looks_special_is_text_to_the_fast_encoder(backend):
 @pytest.mark.parametrize("word", ["def", "\u0345", "\n\n", END_OF_TEXT])
 def test_a_difference_on_the_torture_text_is_found(backend, word):
     assert find_difference(Wrong(backend, word), torture_texts(backend)) is not None
+
+
+class Forgetful:
+    """An encoder that takes a text's blanks for those of the last text that began the same way."""
+
+    def __init__(self, backend) -> None:
+        self.name, self.reference = "forgetful 1.0", HuggingFaceEncoder(backend)
+
+    def encode_batch(self, texts):
+        before, given = "", []
+        for text in texts:
+            same = len(os.path.commonprefix([before, text]))
+            is_stale = same > 4096 and before[same - 1 : same + 1].isspace() is not text[same - 1 :].isspace()
+            given.append(text[:same].rstrip() + text[same:] if is_stale else text)
+            before = text
+        return self.reference.encode_batch(given)
+
+
+def test_an_encoder_that_mistakes_a_text_for_the_last_one_is_found(backend):
+    assert find_difference(Forgetful(backend), torture_texts(backend)) is not None
+
+
+def test_the_fast_encoder_encodes_on_the_calling_thread(tokenizer_dir):
+    """Workers are what uses the cores: each with threads of its own, they would be in one another's way."""
+    code = f"""
+import os
+from tstdata.encoder import HuggingFaceEncoder
+from tstdata.fast_encoder import FastEncoder
+from tstdata.tokenizer import load_tokenizer
+backend = load_tokenizer({str(tokenizer_dir)!r}).backend
+encoder = FastEncoder(backend, HuggingFaceEncoder(backend))
+before = len(os.listdir("/proc/self/task"))
+encoder.encode_batch(["for all of them: " * 1000] * 100)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 @pytest.fixture

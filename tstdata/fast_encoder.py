@@ -14,6 +14,8 @@ from .tokenizer import LoadedTokenizer
 from .torture import torture_texts
 
 ENCODERS = ("auto", "reference", "fast")
+# The variables that tell fastokens how many threads to load a tokenizer with, and to encode with.
+THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
 
 
 class FastEncoder:
@@ -25,8 +27,9 @@ class FastEncoder:
         Raises:
             ValueError: fastokens can't load it; it says why.
         """
-        # It reads the variable when it first needs threads; workers are what uses the cores.
-        os.environ.setdefault("RAYON_NUM_THREADS", "1")
+        # It reads them when it first needs threads; workers are what uses the cores.
+        for threads in THREADS:
+            os.environ.setdefault(threads, "1")
         import fastokens  # type: ignore[import-untyped]
 
         self.name = fast_name()

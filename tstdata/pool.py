@@ -99,8 +99,7 @@ class WorkerPool:
 
 
 def _start_worker() -> subprocess.Popen[bytes]:
-    # One thread in each worker's encoder: the workers are what uses the cores.
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
+    environment = dict(os.environ)
     here = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(

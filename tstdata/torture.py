@@ -102,7 +102,8 @@ def torture_texts(backend: Tokenizer) -> list[str]:
     """Returns the texts for one tokenizer: built-in ones in all Unicode forms, and its own added tokens."""
     texts = [PROBE, *_SCRIPTS]
     texts += [unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD") for text in texts]
-    return [*dict.fromkeys(["", *texts, *_CODE, *_runs(), *_edge_characters(), *_added_tokens(backend)])]
+    more = itertools.chain(_CODE, _runs(), _edge_characters(), _added_tokens(backend), _same_beginnings())
+    return [*dict.fromkeys(["", *texts, *more])]
 
 
 def _runs() -> Iterator[str]:
@@ -114,6 +115,17 @@ def _runs() -> Iterator[str]:
         yield (
             "a" * length + "A" * length + "-" * length + "=" * length + "\u4e00" * length + "\u0301" * length
         )
+
+
+def _same_beginnings() -> Iterator[str]:
+    """Long texts that differ in what follows their blanks: an engine may keep what it found of the last one.
+
+    fastokens 0.3.2 did, and let texts after the first have the first one's cuts.
+    """
+    beginning = (_CODE[0] * 100)[:5000] + "x"
+    for blanks in (" ", " " * 70):
+        for end in (f"y{_CODE[0]}", " ", "\n"):
+            yield beginning + blanks + end
 
 
 def _edge_characters() -> Iterator[str]:
