@@ -4,6 +4,7 @@ A plain jsonl file is cut at byte positions: a piece has the lines that begin in
 cut between row groups. Everything else is one piece: a compressed stream can only be read from its beginning.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,6 +35,11 @@ class Piece:
     def size(self) -> int:
         """Bytes of the piece."""
         return self.stop - self.start
+
+    def beginning(self, num_bytes: int) -> "Piece":
+        """Returns the lines that begin in its first bytes; of what is not cut by lines, all."""
+        stop = min(self.start + num_bytes, self.stop)
+        return dataclasses.replace(self, stop=stop) if self.by_lines else self
 
 
 def cut_file(source: SourceFile, piece_bytes: int) -> list[Piece]:
@@ -87,7 +93,7 @@ def find_span(source: SourceFile, piece: Piece) -> tuple[Span | None, int]:
     for data in _read(source, at, piece.stop - 1):
         found = _newlines(data)
         if found and not num_lines:
-            first = at + data.index(b"\n") + 1
+            first = at + bytes(data).index(b"\n") + 1
         num_lines += found
         at += len(data)
     return Span(first, piece.stop), num_lines

@@ -3,7 +3,7 @@
 import dataclasses
 import io
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from .pieces import Piece
 from .source_file import SourceFile
@@ -31,7 +31,7 @@ class _Preloaded(SourceFile):
 
 class _Window(io.RawIOBase):
     def __init__(self, file: _Preloaded) -> None:
-        self._file, self._at = file, 0
+        self._file, self._data, self._at = file, memoryview(file.data), 0
         self._behind: BinaryIO | None = None
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -42,10 +42,11 @@ class _Window(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1) -> Any:
+        """Returns bytes as they lie in memory, uncopied, where they do."""
         inside = self._at - self._file.start
         if 0 <= inside < len(self._file.data):
-            found = self._file.data[inside : inside + size] if size >= 0 else self._file.data[inside:]
+            found: bytes | memoryview = self._data[inside:][: size if size >= 0 else None]
         else:
             if self._behind is None:
                 self._behind = super(_Preloaded, self._file).open()

@@ -26,6 +26,7 @@ from .spot_check import check_batch
 _TASK_BYTES = 8 << 20
 # The reference encoder needs some 100 bytes of memory for each byte of text in a batch.
 _BATCH_CHARACTERS = 1 << 20
+_SAMPLE_BYTES = 1 << 20
 _BATCH_DOCUMENTS = 1024
 
 
@@ -128,7 +129,7 @@ def sample_texts(tasks: Sequence[Task], num_tasks: int, characters: int) -> list
     for task in tasks[:: max(1, len(tasks) // num_tasks)][:num_tasks]:
         one = task.pieces[0]
         try:
-            span, _ = find_span(one.file, one.piece)
+            span, _ = find_span(one.file, one.piece.beginning(_SAMPLE_BYTES))
             first = itertools.islice(read_documents(one.file, span=span), 2)
             texts += [found.text[:characters] for found in first if isinstance(found, Document)]
         except (ValueError, OSError):
