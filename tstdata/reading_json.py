@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 
-import numpy as np
 import orjson
 
 from .decompression import read_chunks
@@ -11,7 +10,6 @@ from .reading import Document, OnBytes, Reject, SourceError, text_of, utf8_troub
 from .source_file import SourceFile, Span
 
 Line = bytes | bytearray | memoryview
-_NEWLINE = ord("\n")
 
 
 def read_lines(
@@ -39,8 +37,10 @@ def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator
     # Grows in place: chunks kept to be joined would hold a very long line twice, and leave holes in memory.
     rest = bytearray()
     for chunk in read_chunks(source, on_bytes, span):
-        view, begin = memoryview(chunk), 0
-        for end in np.flatnonzero(np.frombuffer(chunk, np.uint8) == _NEWLINE).tolist():
+        # Bytes, for their find, which looks at many at a time; a piece in memory comes as a view of them.
+        data, begin = bytes(chunk), 0
+        view = memoryview(data)
+        while (end := data.find(b"\n", begin)) >= 0:
             if left is not None and left <= 0:
                 return
             # Views: orjson reads them where they lie.
@@ -54,7 +54,7 @@ def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator
             yield line
             del line
         rest += view[begin:]
-        del chunk, view
+        del chunk, data, view
         if left is not None and left <= 0:
             return
     if rest:
