@@ -8,26 +8,11 @@ INPUTS := requirements.lock pyproject.toml
 WANT := $(shell { cat $(INPUTS); $(PYTHON) --version; } | sha256sum | cut -c1-64)
 HAVE := $(shell cat $(STAMP) 2>/dev/null)
 
-# LLM Foundry 0.22 pins other versions of streaming and transformers: an environment and a lock of its own.
-FOUNDRY := .venv-foundry
-FOUNDRY_STAMP := $(FOUNDRY)/.built-from
-FOUNDRY_WANT := $(shell { cat requirements-foundry.lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64)
-FOUNDRY_HAVE := $(shell cat $(FOUNDRY_STAMP) 2>/dev/null)
+# Environments beside it, NAME:EXTRA:TESTS each, for what `make test` does without: LLM Foundry 0.22 pins other
+# versions of streaming and transformers, lm-evaluation-harness brings a hundred packages, Ray is for clusters.
+BESIDE := foundry:llmfoundry:foundry eval:eval:evaluation ray:ray:on_ray
 
-# lm-evaluation-harness likewise: `tst eval` and its tests run there.
-EVAL := .venv-eval
-EVAL_STAMP := $(EVAL)/.built-from
-EVAL_WANT := $(shell { cat requirements-eval.lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64)
-EVAL_HAVE := $(shell cat $(EVAL_STAMP) 2>/dev/null)
-
-# Ray is for clusters alone.
-RAY := .venv-ray
-RAY_STAMP := $(RAY)/.built-from
-RAY_WANT := $(shell { cat requirements-ray.lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64)
-RAY_HAVE := $(shell cat $(RAY_STAMP) 2>/dev/null)
-
-.PHONY: env stamp demo test test-slow check format lock foundry-env foundry-lock test-foundry eval-env eval-lock test-eval
-.PHONY: ray-env ray-lock test-ray clean
+.PHONY: env stamp demo test test-slow check format lock clean
 .DEFAULT_GOAL := test
 
 env:
@@ -68,60 +53,29 @@ lock:
 	$(BIN)/uv pip compile --universal --python-version 3.10 --extra train --extra dev --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock pyproject.toml
 
-# uv and not pip: in hash mode pip 23 refuses LLM Foundry's requirements with extras.
-foundry-env: env
-ifneq ($(FOUNDRY_WANT),$(FOUNDRY_HAVE))
-	@echo "building $(FOUNDRY) from requirements-foundry.lock (a few GB with torch)"
-	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(FOUNDRY)
-	VIRTUAL_ENV=$(FOUNDRY) $(BIN)/uv pip install --quiet --require-hashes -r requirements-foundry.lock
-	VIRTUAL_ENV=$(FOUNDRY) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
-	@echo $(FOUNDRY_WANT) > $(FOUNDRY_STAMP)
-endif
+# NAME-env, NAME-lock and test-NAME of each. uv and not pip: in hash mode pip 23 refuses LLM Foundry's extras.
+define environment
+.PHONY: $(1)-env $(1)-lock test-$(1)
 
-foundry-lock:
-	UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --universal --python-version 3.10 --extra llmfoundry --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make foundry-lock" \
-	  -o requirements-foundry.lock pyproject.toml
+$(1)-env: env
+	@wanted=$$$$({ cat requirements-$(1).lock pyproject.toml; $(PYTHON) --version; } | sha256sum | cut -c1-64); \
+	if [ "$$$$wanted" = "$$$$(cat .venv-$(1)/.built-from 2>/dev/null)" ]; then exit; fi; set -e; \
+	echo "building .venv-$(1) from requirements-$(1).lock (a few GB where torch is in it)"; \
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-$(1); \
+	export VIRTUAL_ENV=.venv-$(1); \
+	$(BIN)/uv pip install --quiet --require-hashes -r requirements-$(1).lock; \
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .; \
+	echo $$$$wanted > .venv-$(1)/.built-from
 
-# Real LLM Foundry runs from YAML; their environment is no part of `make test`.
-test-foundry: foundry-env
-	$(FOUNDRY)/bin/python -m pytest -c tests/foundry/pytest.ini tests/foundry
+$(1)-lock:
+	UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --universal --python-version 3.10 --extra $(2) --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make $(1)-lock" \
+	  -o requirements-$(1).lock pyproject.toml
 
-eval-env: env
-ifneq ($(EVAL_WANT),$(EVAL_HAVE))
-	@echo "building $(EVAL) from requirements-eval.lock (a few GB with torch)"
-	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(EVAL)
-	VIRTUAL_ENV=$(EVAL) $(BIN)/uv pip install --quiet --require-hashes -r requirements-eval.lock
-	VIRTUAL_ENV=$(EVAL) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
-	@echo $(EVAL_WANT) > $(EVAL_STAMP)
-endif
-
-eval-lock:
-	$(BIN)/uv pip compile --universal --python-version 3.10 --extra eval --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make eval-lock" \
-	  -o requirements-eval.lock pyproject.toml
-
-# Real evaluations with lm-evaluation-harness; their environment is no part of `make test`.
-test-eval: eval-env
-	$(EVAL)/bin/python -m pytest -c tests/evaluation/pytest.ini tests/evaluation
-
-ray-env: env
-ifneq ($(RAY_WANT),$(RAY_HAVE))
-	@echo "building $(RAY) from requirements-ray.lock"
-	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(RAY)
-	VIRTUAL_ENV=$(RAY) $(BIN)/uv pip install --quiet --require-hashes -r requirements-ray.lock
-	VIRTUAL_ENV=$(RAY) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
-	@echo $(RAY_WANT) > $(RAY_STAMP)
-endif
-
-ray-lock:
-	$(BIN)/uv pip compile --universal --python-version 3.10 --extra ray --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make ray-lock" \
-	  -o requirements-ray.lock pyproject.toml
-
-# A local cluster of two nodes; its environment is no part of `make test`.
-test-ray: ray-env
-	$(RAY)/bin/python -m pytest -c tests/on_ray/pytest.ini tests/on_ray
+test-$(1): $(1)-env
+	.venv-$(1)/bin/python -m pytest -c tests/$(3)/pytest.ini tests/$(3)
+endef
+$(foreach one,$(BESIDE),$(eval $(call environment,$(word 1,$(subst :, ,$(one))),$(word 2,$(subst :, ,$(one))),$(word 3,$(subst :, ,$(one))))))
 
 clean:
-	rm -rf $(VENV) $(FOUNDRY) $(EVAL) $(RAY) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache build *.egg-info
