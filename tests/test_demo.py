@@ -118,6 +118,7 @@ def test_no_file_is_in_both_parts_and_the_choice_is_always_the_same():
         (2.9, 2.8, "0.1000 below it: ahead"),
         (2.8, 2.9, "0.1000 above it: behind"),
         (2.8, 2.801, "level with it"),
+        (2.83, 2.8, "level with it"),
     ],
 )
 def test_the_sentence_says_what_the_numbers_say(baseline, tst, verdict):

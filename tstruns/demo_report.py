@@ -9,8 +9,8 @@ from .demo_settings import ARMS, DemoSettings
 from .run_directory import RunDirectory
 
 HELDOUT = "metrics/eval/LanguageCrossEntropy"
-# Runs of 4,000 steps, s = 2, that differ in their seed alone ended 0.009 (baseline) and 0.024 (TST) apart.
-SEED_SPREAD = 0.02
+# With seeds 17 and 18 the baseline ended 0.033 apart, TST 0.001, and the gap between them changed by 0.032.
+SEED_SPREAD = 0.035
 
 
 def report(out: Path, settings: DemoSettings, seconds: float) -> Path:

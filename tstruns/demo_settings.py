@@ -18,7 +18,7 @@ class DemoSettings:
     num_heads: int = 2
     rows: int = 16
     steps: int = 7000
-    bag_size: int = 4
+    bag_size: int = 2
     superposition_ratio: float = 0.3
     lr: float = 4e-3
     train_bytes: int = 28_000_000
