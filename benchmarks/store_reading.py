@@ -2,18 +2,22 @@
 
   python benchmarks/store_reading.py
 
-Arms in turn, round after round, each in a fresh process with an empty cache: boto3's `download_file` of all
-shards one after the other, as Streaming's downloader calls it; the same with as many at once as there are
-cores; `StreamingBagDataset` iterated over all rows, in order and shuffled, and in bag rows; the DataLoader
-with one worker. The rows in order are read once more from the then warm cache: faster than that nothing can
-be, however fast the server. Rates are megabytes of shards a second; the server is SeaweedFS, whose own
-processor time is not taken off.
+Arms in turn, round after round, each in a fresh process with an empty cache. What can be delivered, the same
+bytes to files of the same disk and nothing done with them: by Streaming's own S3 downloader, which reads a
+shard's parts one after the other, one shard at a time and two; and by boto3's `download_file` as it is by
+default, with ten threads. What is read: `StreamingBagDataset` iterated over all rows, in order and shuffled,
+and in bag rows, every sample as int64; the DataLoader with one worker, batches of 8 rows with labels, int64
+too, which are eight times the shards' bytes. Hashes are compared. The rows in order, and the DataLoader's,
+are read once more from the then warm cache: faster than that nothing can be, however fast the server.
+
+Rates are megabytes of shards a second, from the first row asked for to the last; the server is SeaweedFS,
+whose processor time ("server, s") is taken from the same cores. Each figure is a median, `of ...` its ratio
+to that of the first arm.
 """
 
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,15 +35,21 @@ _DOWNLOAD = """
 import os, sys, time
 from concurrent.futures import ThreadPoolExecutor
 import boto3
-uri, folder, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+from streaming.base.storage.download import S3Downloader
+uri, folder, how = sys.argv[1:]
 bucket, _, prefix = uri.removeprefix("s3://").partition("/")
 client = boto3.client("s3", endpoint_url=os.environ["S3_ENDPOINT_URL"])
 keys = [one["Key"] for one in client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]]
 keys = [key for key in keys if key.endswith(".mds")]
 os.makedirs(folder)
+def by_boto3(key):
+    client.download_file(bucket, key, folder + "/" + key.rpartition("/")[2])
+def by_streaming(key):
+    downloader.download(f"s3://{bucket}/{key}", folder + "/" + key.rpartition("/")[2])
+downloader, get = S3Downloader(), by_boto3 if how == "boto3" else by_streaming
 begin = time.perf_counter()
-with ThreadPoolExecutor(threads) as pool:
-    list(pool.map(lambda key: client.download_file(bucket, key, folder + "/" + key.rpartition("/")[2]), keys))
+with ThreadPoolExecutor(2 if how == "two" else 1) as pool:
+    list(pool.map(get, keys))
 print(time.perf_counter() - begin)
 """
 _READ = """
@@ -64,13 +74,15 @@ print(time.perf_counter() - begin)
 dataset.close()
 """
 ARMS = {
-    "boto3, one file at a time": (_DOWNLOAD, "1"),
-    "boto3, a file a core": (_DOWNLOAD, str(os.cpu_count())),
+    "Streaming's downloader, a shard at a time": (_DOWNLOAD, "one"),
+    "Streaming's downloader, two at a time": (_DOWNLOAD, "two"),
+    "boto3 by default, a file at a time": (_DOWNLOAD, "boto3"),
     "StreamingBagDataset, rows in order": (_READ, "in order"),
-    "the same once more, from the warm cache": (_READ, "in order"),
+    "the same from the warm cache": (_READ, "in order"),
     "StreamingBagDataset, rows shuffled": (_READ, "shuffled"),
     "StreamingBagDataset, bag rows, s = 4": (_READ, "bag rows"),
     "DataLoader, one worker, rows in order": (_READ, "worker"),
+    "that from the warm cache": (_READ, "worker"),
 }
 
 
@@ -90,18 +102,31 @@ def main(argv: list[str] | None = None) -> int:
         with seaweedfs(folder / "server") as store:
             os.environ.update(store.environment)
             store.upload(dataset, "bags")
-            seconds: dict[str, list[float]] = {name: [] for name in ARMS}
+            seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ARMS}
             for _ in range(args.rounds):
                 for arm, (code, how) in ARMS.items():
                     if "warm" not in arm:
                         shutil.rmtree(folder / "cache", ignore_errors=True)
-                    seconds[arm].append(run(code, store.uri("bags"), folder / "cache", how))
-    print(f"{size:.0f} MB of shards of 64 MiB, medians of {args.rounds}")
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    first = next(iter(medians.values()))
-    for arm, median in medians.items():
-        print(f"  {arm:<40} {size / median:>7.0f} MB/s  {first / median:>5.2f} of the first")
+                    before = processor_seconds(store.pid)
+                    taken = run(code, store.uri("bags"), folder / "cache", how)
+                    seconds[arm].append((taken, processor_seconds(store.pid) - before))
+    print(f"{size:.0f} MB of shards of 64 MiB, medians of {args.rounds}, {os.cpu_count()} cores")
+    medians = {name: np.median(values, axis=0).tolist() for name, values in seconds.items()}
+    first, _ = next(iter(medians.values()))
+    print("| arm | MB/s | lowest | highest | of the first | server, s |\n|---|---|---|---|---|---|")
+    for arm, (median, of_server) in medians.items():
+        rates = [size / taken for taken, _ in seconds[arm]]
+        print(
+            f"| {arm} | {size / median:.0f} | {min(rates):.0f} | {max(rates):.0f} | {first / median:.2f} "
+            f"| {of_server:.2f} |"
+        )
     return 0
+
+
+def processor_seconds(process: int) -> float:
+    """Returns the processor time that a process has taken."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run(code: str, uri: str, cache: Path, how: str) -> float:

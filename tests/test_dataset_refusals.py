@@ -116,7 +116,7 @@ def test_the_card_and_the_index_of_different_datasets_are_refused(small_dataset,
         ({"sampling_granularity": 8}, "sampling_granularity is 8; leave it out"),
         (
             {"validate_hash": "sha1"},
-            r"validate_hash is 'sha1' and shard.00000.mds of .* has xxh64\. Give one",
+            r"validate_hash is 'sha1' and shard.00000.mds of .* has xxh64",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from references import joined_rows, sample_order
 
-from tstdata import lines
+from tstdata import lines, worker_ids
 from tstdata.order import ORDER_VERSION, EpochOrder
 from tstdata.plan import SuperpositionPlan
 from tstdata.spans import SHUFFLE_ALGOS, Shuffle
@@ -145,6 +145,18 @@ def test_any_stretch_of_batches_worked_out_alone_is_that_of_the_whole_epoch(run,
         start = data.draw(st.integers(0, len(whole)))
         stop = data.draw(st.integers(start, len(whole)))
         assert np.array_equal(order.batches(start, stop), whole[start:stop])
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 16])
+def test_a_stretch_of_a_workers_ids_is_its_ids_one_by_one(monkeypatch, at_once):
+    monkeypatch.setattr(worker_ids, "_IDS_AT_ONCE", at_once)
+    sizes = np.array([9, 14, 6])
+    plan = SuperpositionPlan.of_shards(sizes, 2, 3, 4, drop_last=False)
+    order = EpochOrder(sizes, plan.epoch(0), 2, 1, Shuffle(None, 0, 1))
+    ids = WorkerIds(order, 1, Seat(workers_per_rank=2))
+    for start in range(len(ids)):
+        for stop in range(start, len(ids) + 3):
+            assert ids[start:stop] == [ids[at] for at in range(start, min(stop, len(ids)))]
 
 
 @settings(max_examples=50, deadline=None)

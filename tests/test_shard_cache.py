@@ -115,6 +115,32 @@ def test_a_shard_missing_from_the_remote_is_named_by_every_process(tmp_path, sha
     loader.dataset.close()
 
 
+def test_a_shard_that_both_fetching_threads_miss_is_warned_of_once(build, tmp_path, caplog):
+    shards = write_shards(tmp_path / "shards", ROWS)
+    (shards / SHARD).unlink()
+    with caplog.at_level(logging.WARNING), pytest.raises(OSError, match=SHARD):
+        tokens(build(str(shards), tmp_path / "cache", cache_limit="100mb", predownload=80))
+    said = [record.message for record in caplog.records if "could not be fetched" in record.message]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_hand_over_every_batch_before_the_row_that_is_missing(tmp_path, workers):
+    shards = write_shards(tmp_path / "shards", (40, 40, 40))
+    (shards / "shard.00002.mds").unlink()
+    dataset = {"remote": str(shards), "local": str(tmp_path / "cache"), "bag_size": 2}
+    loader = build_bag_dataloader(
+        {**dataset, "superposition_batches": 0, "num_canonical_nodes": 1},
+        device_batch_size=6,
+        num_workers=workers,
+    ).dataloader
+    served = []
+    with pytest.raises(OSError, match=rf"shard.00002.mds of {shards} could not be fetched"):
+        served.extend(row for batch in loader for row in batch["input_ids"].tolist())
+    assert served == [tokens_of_row(row) for row in range(80 // 6 * 6)]
+    loader.dataset.close()
+
+
 def test_worker_processes_that_meet_a_damaged_file_at_once_all_serve_the_right_tokens(tmp_path):
     shards = write_shards(tmp_path / "shards", [40] * 6)
     cache = shutil.copytree(shards, tmp_path / "cache")

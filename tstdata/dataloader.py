@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import BatchSampler, DataLoader, get_worker_info
 
+from .batch_groups import BatchGroup, batches_at_once, group_rows, in_turn, stack_rows
 from .dataset import StreamingBagDataset
 from .stored_batch import Batch, BatchForm, StoredBatch
 
@@ -46,15 +47,21 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
             )
         derived = sequence_ids or position_ids
         end_id = dataset.card.tokenizer.eos_id if derived and dataset.card else None
-        # The dataset has left the last rows out already, if they were to be: drop_last only says so.
+        form = BatchForm(end_id, sequence_ids, position_ids)
         super().__init__(
             dataset,
             batch_size=dataset.batch_size,
-            drop_last=dataset.plan.drop_last,
-            collate_fn=partial(collate_rows, form=BatchForm(end_id, sequence_ids, position_ids)),
+            # The dataset has left the last rows out already, if they were to be.
+            drop_last=False,
+            collate_fn=partial(collate_rows, batch_size=dataset.batch_size, form=form),
             worker_init_fn=partial(_serve_stored, then=worker_init_fn),
             **kwargs,
         )
+        if self.num_workers:
+            batch_bytes = dataset.batch_size * dataset.rows_joined * dataset.maps.row_bytes
+            rows = dataset.batch_size * batches_at_once(batch_bytes)
+            # DataLoaders let nobody set it later, lest it be set too late; `batch_size` stays what it is.
+            object.__setattr__(self, "batch_sampler", BatchSampler(self.sampler, rows, drop_last=False))
         self._rows_yielded = 0
         self._last_batch = (-1, 0)
 
@@ -82,7 +89,9 @@ class BagDataLoader(DataLoader[dict[str, npt.NDArray[np.int64]]]):
 
     def _batches(self) -> Iterator[Batch]:
         """Yields torch's batches, made of rows as they are stored, in this process or in workers."""
-        batches = super().__iter__()
+        batches: Iterator[Any] = super().__iter__()
+        if self.num_workers:
+            batches = in_turn(batches, self.num_workers)
         while True:
             # Only meanwhile: whoever asks the dataset itself for a row gets int64.
             self.dataset.serves_stored = True
@@ -174,17 +183,20 @@ def build_bag_dataloader(
     return DataSpec(loader, get_num_samples_in_batch=count_rows, get_num_tokens_in_batch=count_tokens)
 
 
-def collate_rows(rows: Sequence[Mapping[str, npt.NDArray[Any]]], form: BatchForm) -> Batch | StoredBatch:
-    """Stacks rows of one length to a batch; in a worker, to one of ids as they are stored."""
-    ids = np.stack([row["input_ids"] for row in rows])
-    return form.batch(ids) if get_worker_info() is None else StoredBatch(ids, form)
+def collate_rows(samples: Sequence[Any], batch_size: int, form: BatchForm) -> Batch | BatchGroup:
+    """Stacks rows of one length to a batch; in a worker, to batches of ids as they are stored."""
+    worker = get_worker_info()
+    if worker is None:
+        return form.batch(stack_rows(samples))
+    return group_rows(samples, worker.id, batch_size, form)
 
 
 def _serve_stored(worker: int, then: Callable[[int], None] | None) -> None:
     """Lets a worker's dataset serve rows as they are stored: its loader's process widens them."""
     info = get_worker_info()
     assert info is not None, "called in a worker"
-    cast(StreamingBagDataset, info.dataset).serves_stored = True
+    dataset = cast(StreamingBagDataset, info.dataset)
+    dataset.serves_stored = dataset.yields_failures = True
     if then is not None:
         then(worker)
 

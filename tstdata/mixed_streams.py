@@ -90,8 +90,8 @@ class MixedStreams(_Base):
         for shard, algorithm in zip(self.shards, algorithms, strict=True):
             if algorithm is not None and shard.hashes and algorithm not in shard.hashes:
                 raise ValueError(
-                    f"validate_hash is {algorithm!r} and {shard.raw_data.basename} of {self.stored.where} has "
-                    f"{', '.join(shard.hashes)}. Give one of these, or leave it out: the first is checked."
+                    f"validate_hash is {algorithm!r} and {shard.raw_data.basename} of {self.stored.where} "
+                    f"has {', '.join(shard.hashes)}. Give one of these, or leave it out for the first."
                 )
         return algorithms
 

@@ -53,20 +53,37 @@ class BagSpanner:
     """
 
     def __init__(self, rows_per_shard: npt.ArrayLike, bag_size: int, joined: int = 1) -> None:
-        self._rows = RowSpanner(rows_per_shard)
+        self._stops = RowSpanner(rows_per_shard).stops
+        self._begins, self._num_rows = [0, *self._stops], self._stops[-1]
         self.joined, self.joined_in_bag = joined, bag_size * joined
 
     def __getitem__(self, sample_id: int) -> tuple[int, slice]:
         """Returns the shard and the stored rows of a sample; IndexError if there is none."""
-        stops = self._rows.stops
-        row = int(sample_id) - stops[-1] if sample_id >= stops[-1] else int(sample_id)
-        shard, place = self._rows[row]
-        length = self.joined if sample_id < stops[-1] else self.joined_in_bag
-        if row + length > stops[shard]:
+        shard, first, stop = self.place(int(sample_id))
+        return shard, slice(first, stop)
+
+    def place(self, sample_id: int) -> tuple[int, int, int]:
+        """Returns a sample's shard, and where its stored rows begin and end there. For each row read."""
+        row, length = sample_id, self.joined
+        if sample_id >= self._num_rows:
+            row, length = sample_id - self._num_rows, self.joined_in_bag
+        if not 0 <= row < self._num_rows:
+            raise IndexError(f"sample {sample_id} does not exist: the dataset has {self._num_rows} rows.")
+        shard = bisect_right(self._stops, row)
+        if row + length > self._stops[shard]:
             raise IndexError(
                 f"sample {sample_id}, {length} stored rows, goes on beyond the end of its shard."
             )
-        return shard, slice(place, place + length)
+        first = row - self._begins[shard]
+        return shard, first, first + length
+
+    def shards_of(self, sample_ids: npt.ArrayLike) -> list[int]:
+        """Returns the shards of samples, each once, in the order that they come first; -1 is none."""
+        ids = np.asarray(sample_ids, np.int64)
+        ids = ids[ids >= 0] % self._num_rows
+        shards, first = np.unique(np.searchsorted(self._stops, ids, side="right"), return_index=True)
+        in_order: list[int] = shards[np.argsort(first)].tolist()
+        return in_order
 
 
 def row_width(shards: Iterable[Any], where: str) -> int:

@@ -64,9 +64,20 @@ class WatchedReading(_Base):
     _maker: int
     _failure: BaseException | None = None
     _watch: RunWatch | None = None
+    # Whether what reading fails with is its last sample, and not raised: in a BagDataLoader's workers, which
+    # send the rows before it along.
+    yields_failures: bool = False
 
     def __iter__(self) -> Iterator[Any]:
         """Yields what the base class does; raises what a background thread or another process failed with."""
+        try:
+            yield from self._watched()
+        except Exception:
+            if not self.yields_failures:
+                raise
+            yield _wrapped()
+
+    def _watched(self) -> Iterator[Any]:
         if self._watch is None or self._watch.process != os.getpid():
             self._watch = RunWatch(self, _end_reading, in_worker=os.getpid() != self._maker)
         try:
@@ -88,6 +99,16 @@ class WatchedReading(_Base):
         """Ends this process's watch."""
         if self._watch is not None and self._watch.process == os.getpid():
             self._watch.stop()
+
+
+def _wrapped() -> Any:
+    """The exception that is being handled, as torch sends it from a worker."""
+    from torch._utils import ExceptionWrapper
+    from torch.utils.data import get_worker_info
+
+    info = get_worker_info()
+    assert info is not None, "called in a worker"
+    return ExceptionWrapper(where=f"in DataLoader worker process {info.id}")
 
 
 def _end_reading(dataset: Any, message: str) -> None:

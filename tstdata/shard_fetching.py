@@ -17,13 +17,16 @@ logger = logging.getLogger(__name__)
 
 _TRIES = 16
 _NAP_SECONDS = 0.007
+_INT64 = np.dtype(np.int64)
+# After so many rows it is seen whether another epoch has begun, or the dataset was closed.
+_ROWS_AT_ONCE = 32
 
 
 class FetchedShards(SharedShardStates):
     """Mixed into a StreamingDataset: samples are slices of memory maps.
 
     Streaming takes a file lock and opens the shard anew for each sample, in three threads; here shards that
-    are there cost nothing, and one thread fetches those to come.
+    are there cost nothing, and two threads fetch those to come.
     """
 
     maps: ShardMaps
@@ -42,7 +45,7 @@ class FetchedShards(SharedShardStates):
         Raises:
             OSError: Its shard could not be had, or is damaged and there is no remote.
         """
-        shard, rows = self.spanner[sample_id]
+        shard, first, stop = self.spanner.place(sample_id)
         tokens, width = self.maps.get(shard), self.stored.seq_len
         if tokens is None or self.cache_limit:
             try:
@@ -50,8 +53,8 @@ class FetchedShards(SharedShardStates):
             except OSError as error:
                 self.tell_end(shard, error)
                 raise
-        ids = tokens[rows.start * width : rows.stop * width]
-        return {"input_ids": ids if self.serves_stored else ids.astype(np.int64)}
+        ids = tokens[first * width : stop * width]
+        return {"input_ids": ids if self.serves_stored else ids.astype(_INT64)}
 
     def _tokens(self, shard: int, tries: int) -> npt.NDArray[Any]:
         """Returns the tokens of a shard, open or not, local or not."""
@@ -101,25 +104,33 @@ class FetchedShards(SharedShardStates):
 
     def _prepare_thread(self, it: Any) -> None:
         """Fetches the shards of the samples to come, ahead of `_each_sample_id`."""
+        self._fetch_shards(it)
+
+    def _ready_thread(self, it: Any) -> None:
+        """Fetches too, as `get_item` waits for a shard by itself: one download is checked beside the next."""
+        self._fetch_shards(it)
+
+    def _fetch_shards(self, it: Any) -> None:
         fetched: set[int] = set()
+        seen = 0
         try:
             while not it.should_exit() and not self._event.is_set():
-                start = max(it.prepare_index, it.yield_index)
+                start = max(seen, it.yield_index)
                 if start == it.total:
                     break
                 stop = min(it.total, it.yield_index + self._samples_ahead(it) + 1)
                 if start >= stop:
                     time.sleep(_NAP_SECONDS)
                     continue
-                for sample_id in it.sample_ids[start:stop]:
-                    self._fetch_ahead(sample_id, fetched)
-                it.prepare_index = stop
+                for shard in self.spanner.shards_of(it.sample_ids[start:stop]):
+                    self._fetch_ahead(shard, fetched)
+                seen = stop
         except OSError as error:
             # Raised where the sample is asked for; until then the rows before it are served.
-            logger.warning("%s", error)
+            if str(error) not in self._warned_of:
+                self._warned_of.add(str(error))
+                logger.warning("%s", error)
         finally:
-            # For the ready thread too, which has nothing to do here.
-            it.on_exit()
             it.on_exit()
 
     def _samples_ahead(self, it: Any) -> int:
@@ -130,30 +141,30 @@ class FetchedShards(SharedShardStates):
         """
         if self.told_ahead is not None:
             return self.told_ahead
-        sample_id = it.sample_ids[it.yield_index]
+        # The reader may have come to the end meanwhile.
+        sample_id = it.sample_ids[min(it.yield_index, it.total - 1)]
         rows = 1
         if sample_id != -1:
-            _, stored = self.spanner[sample_id]
-            rows = stored.stop - stored.start
+            _, first, stop = self.spanner.place(sample_id)
+            rows = stop - first
         share: int = int(self.samples_per_shard.max()) // (rows * self._unique_worker_world.workers_per_node)
         return max(share, self.predownload)
 
-    def _fetch_ahead(self, sample_id: int, fetched: set[int]) -> None:
-        if sample_id == -1:
-            return
-        shard, _ = self.spanner[sample_id]
+    def _fetch_ahead(self, shard: int, fetched: set[int]) -> None:
         if shard not in fetched or (self.cache_limit and self._shard_states[shard] != LOCAL):
             fetched.add(shard)
             self.prepare_shard(shard, False)
 
-    def _ready_thread(self, it: Any) -> None:
-        """Nothing: `get_item` waits for a shard by itself."""
-
     def _each_sample_id(self, it: Any) -> Iterator[int]:
         """Yields the ids of an epoch's samples, in order."""
-        while it.yield_index < it.total and not it.should_exit() and not self._event.is_set():
-            sample_id = it.sample_ids[it.yield_index]
-            if sample_id != -1:
-                yield sample_id
-            it.yield_index += 1
+        while it.yield_index < it.total and not it.should_exit():
+            for sample_id in it.sample_ids[it.yield_index : it.yield_index + _ROWS_AT_ONCE]:
+                if self._event.is_set():
+                    break
+                if sample_id != -1:
+                    yield sample_id
+                it.yield_index += 1
+            else:
+                continue
+            break
         it.on_exit()

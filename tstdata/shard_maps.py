@@ -35,7 +35,8 @@ class ShardMaps:
     ) -> None:
         _, dtype, width = shards[0].column_encodings[0].split(":")
         self._shards, self._hash_of, self._algorithms = shards, hash_of, algorithms
-        self._dtype, self._width = np.dtype(dtype).newbyteorder("<"), int(width)
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self.row_bytes = int(width) * self._dtype.itemsize
         self._open: dict[int, npt.NDArray[Any]] = {}
         self._checked: dict[int, Identity] = {}
 
@@ -110,9 +111,9 @@ class ShardMaps:
                 f"{file.name} has {size} bytes and index.json says {shard.raw_data.bytes}", identity
             )
         data: npt.NDArray[np.uint8] = np.asarray(np.memmap(file, np.uint8, "r"))
-        rows, row_bytes = len(shard), self._width * self._dtype.itemsize
+        rows = len(shard)
         begins = data[4 : 4 * (rows + 2)].view(np.uint32).astype(np.int64)
-        expected = size - row_bytes * np.arange(rows, -1, -1)
+        expected = size - self.row_bytes * np.arange(rows, -1, -1)
         if data[:4].view(np.uint32)[0] != rows or not np.array_equal(begins, expected):
             raise DamagedShardError(f"{file.name} has a header that is not of {rows} equal rows", identity)
         return data

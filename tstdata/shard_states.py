@@ -30,6 +30,8 @@ class SharedShardStates(_Base):
     _maker: int
     # Why a shard could not be had, by number, as far as this process has tried.
     _refusals: dict[int, str]
+    # What has been warned of by a thread that fetches ahead: two may meet the same bad shard.
+    _warned_of: set[str]
     # The file whose bytes are locked by who fetches the shard of that number, and the process that opened it.
     _fetchers: tuple[int, int] | None = None
     # Bytes that the node's cache holds, with what is kept free for shards being fetched.
@@ -44,6 +46,7 @@ class SharedShardStates(_Base):
             ValueError: It is too low.
         """
         self.cache_limit, self._refusals, self._maker = limit, {}, os.getpid()
+        self._warned_of = set()
         index = sum(stream.get_index_size() for stream in self.streams)
         largest = max(shard.get_max_size() for shard in self.shards)
         check_cache_limit(limit, index, largest, self._unique_rank_world.ranks_per_node)

@@ -134,7 +134,7 @@ class VerifiedFetching(_Base):
         raise OSError(self.refusal(_files(shard)[-1].basename, failure)) from failure
 
     def _prepare_shard_part(self, raw_info: Any, zip_info: Any = None, compression: Any = None) -> int:
-        """Downloads a file unless it is there; what is raw, `prepare_shard` checks: Streaming reads it again."""
+        """Has a file that is not there; `prepare_shard` checks raw ones: Streaming would read them again."""
         if zip_info is not None:
             grown: int = super()._prepare_shard_part(raw_info, zip_info, compression)
             return grown

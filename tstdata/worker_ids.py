@@ -65,12 +65,22 @@ class WorkerIds(Sequence[int]):
     def __getitem__(self, index: slice) -> list[int]: ...
     def __getitem__(self, index: int | slice) -> int | list[int]:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._length))]
+            return self._stretch(*index.indices(self._length))
         if not 0 <= index < self._length:
             raise IndexError(f"id {index} of {self._length}")
         number, at = divmod(index, self._ids_at_once)
         # Without the lock: a thread that has its ids must not wait for one that needs others.
         return (self._kept.get(number) or self._work_out(number))[at]
+
+    def _stretch(self, start: int, stop: int, step: int) -> list[int]:
+        assert step == 1, "ids are read in order"
+        found: list[int] = []
+        while start < stop:
+            number, at = divmod(start, self._ids_at_once)
+            ids = (self._kept.get(number) or self._work_out(number))[at : at + stop - start]
+            found += ids
+            start += len(ids)
+        return found
 
     def _work_out(self, number: int) -> list[int]:
         with self._lock:
