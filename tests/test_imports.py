@@ -15,6 +15,7 @@ MAY_LOAD = {
     "tstdata": {
         "dataset": {"streaming", "torch"},
         "dataloader": {"composer", "streaming", "torch"},
+        "batch_groups": {"torch"},
         "stored_batch": {"torch"},
     },
     "composer_algo": {

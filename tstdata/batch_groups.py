@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch._utils import ExceptionWrapper
+from torch.utils.data import get_worker_info
 
 from .stored_batch import Batch, BatchForm, StoredBatch
 
@@ -59,6 +60,13 @@ def group_rows(samples: Sequence[Any], worker: int, batch_size: int, form: Batch
 def stack_rows(rows: Sequence[Mapping[str, Any]]) -> Any:
     """Returns the ids of rows of one length, [B, T]."""
     return np.stack([row["input_ids"] for row in rows])
+
+
+def wrap_failure() -> ExceptionWrapper:
+    """Returns the exception that is being handled as torch sends it from a worker."""
+    info = get_worker_info()
+    assert info is not None, "called in a worker"
+    return ExceptionWrapper(where=f"in DataLoader worker process {info.id}")
 
 
 def in_turn(groups: Iterator[BatchGroup], num_workers: int) -> Iterator[StoredBatch | Batch]:

@@ -75,7 +75,10 @@ class WatchedReading(_Base):
         except Exception:
             if not self.yields_failures:
                 raise
-            yield _wrapped()
+            # torch is loaded in a worker anyway, and here only then.
+            from .batch_groups import wrap_failure
+
+            yield wrap_failure()
 
     def _watched(self) -> Iterator[Any]:
         if self._watch is None or self._watch.process != os.getpid():
@@ -99,16 +102,6 @@ class WatchedReading(_Base):
         """Ends this process's watch."""
         if self._watch is not None and self._watch.process == os.getpid():
             self._watch.stop()
-
-
-def _wrapped() -> Any:
-    """The exception that is being handled, as torch sends it from a worker."""
-    from torch._utils import ExceptionWrapper
-    from torch.utils.data import get_worker_info
-
-    info = get_worker_info()
-    assert info is not None, "called in a worker"
-    return ExceptionWrapper(where=f"in DataLoader worker process {info.id}")
 
 
 def _end_reading(dataset: Any, message: str) -> None:
