@@ -23,6 +23,8 @@ from composer_algo import TokenSuperposition
 from tstruns.execution import average_gradients
 from tstruns.idle_experts import run_idle_experts
 
+# What dynamo itself warns of.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 EXPERTS = {"head_dim": 16, "moe_intermediate_size": 24, "num_experts": 4, **MOE}
 SWITCH, NUM_BATCHES, GLOBAL_BATCH = 2, 4, 4
 PARALLEL = ("ddp", "fsdp2")
