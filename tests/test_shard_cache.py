@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,11 +116,15 @@ def test_a_shard_missing_from_the_remote_is_named_by_every_process(tmp_path, sha
     loader.dataset.close()
 
 
-def test_a_shard_that_both_fetching_threads_miss_is_warned_of_once(build, tmp_path, caplog):
+def test_a_shard_that_several_fetching_threads_miss_is_warned_of_once(build, tmp_path, caplog):
     shards = write_shards(tmp_path / "shards", ROWS)
     (shards / SHARD).unlink()
+    dataset = build(str(shards), tmp_path / "cache", cache_limit="100mb", predownload=80)
     with caplog.at_level(logging.WARNING), pytest.raises(OSError, match=SHARD):
-        tokens(build(str(shards), tmp_path / "cache", cache_limit="100mb", predownload=80))
+        tokens(dataset)
+    late = SimpleNamespace(sample_ids=list(range(79)), total=79, yield_index=0)
+    late.should_exit, late.on_exit = lambda: False, lambda: None
+    dataset._fetch_shards(late)
     said = [record.message for record in caplog.records if "could not be fetched" in record.message]
     assert len(said) == 1
 
