@@ -1,6 +1,5 @@
 """The fast encoder: used only where it gives the reference's ids, and checked all through the job."""
 
-import os
 import subprocess
 import sys
 
@@ -66,7 +65,8 @@ class Forgetful:
     def encode_batch(self, texts):
         before, given = "", []
         for text in texts:
-            same = len(os.path.commonprefix([before, text]))
+            pairs = enumerate(zip(before, text, strict=False))
+            same = next((index for index, (a, b) in pairs if a != b), min(len(before), len(text)))
             is_stale = same > 4096 and before[same - 1 : same + 1].isspace() is not text[same - 1 :].isspace()
             given.append(text[:same].rstrip() + text[same:] if is_stale else text)
             before = text

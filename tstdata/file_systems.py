@@ -19,7 +19,10 @@ _S3_ENDPOINTS = ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 class FileStatus(NamedTuple):
-    """Size in bytes; time of change in nanoseconds, 0 where the store tells none."""
+    """Size in bytes; time of change in nanoseconds, or a number that changes with the file.
+
+    The hub tells a file's hash and no time; 0 is what is left where nothing is told.
+    """
 
     size: int
     modified: int
@@ -91,7 +94,7 @@ def status_of(path: str) -> FileStatus:
     info = system.get_file_info(inside)
     if info.type != pafs.FileType.File:
         raise FileNotFoundError(f"{path} does not exist.")
-    return FileStatus(info.size or 0, info.mtime_ns or 0)
+    return _status(system, info)
 
 
 def open_file(path: str) -> BinaryIO:
@@ -124,4 +127,11 @@ def list_tree(folder: str) -> list[tuple[str, FileStatus]]:
     infos = system.get_file_info(pafs.FileSelector(inside, allow_not_found=True, recursive=True))
     files = [info for info in infos if info.type == pafs.FileType.File]
     head = len(inside.rstrip("/")) + 1
-    return sorted((info.path[head:], FileStatus(info.size or 0, info.mtime_ns or 0)) for info in files)
+    return sorted((info.path[head:], _status(system, info)) for info in files)
+
+
+def _status(system: Any, info: Any) -> FileStatus:
+    modified = info.mtime_ns
+    if modified is None and isinstance(system, pafs.PyFileSystem):
+        modified = int(system.handler.fs.info(info.path).get("blob_id", "0")[:15], 16)
+    return FileStatus(info.size or 0, modified or 0)
