@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from composer.models import HuggingFaceModel
 from small_run import GPT2_WITH_DROPOUT, LLAMA, metrics_without_times, run, write_run
 from tokenizers import Tokenizer
 from tst_tools import cli
 
+import tstdata
 from tstdata import DatasetCard
 from tstruns import RunDirectory
 
 # Streaming leaves the closing of a shard it has checked to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(r"ignore:unclosed file .*\.mds:ResourceWarning")
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+KEYS = ("input_ids", "position_ids", "sequence_id")
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +163,27 @@ def test_remote_shards_train_alike_and_bring_their_tokenizer(small_dataset, fini
     checkpoint = tmp_path / "run" / "checkpoints" / "latest-rank0.pt"
     state = torch.load(checkpoint, weights_only=False)["state"]["integrations"]["huggingface"]
     assert "tokenizer.json" in state["tokenizer"]
+
+
+def test_places_in_documents_reach_the_model_in_both_phases_when_the_yaml_asks_for_them(
+    tokenizer_dir, tmp_path, monkeypatch
+):
+    (tmp_path / "short.jsonl").write_text('{"text": "One short story."}\n{"text": "And another."}\n' * 500)
+    tstdata.prepare(tmp_path / "short.jsonl", tmp_path / "bags", tokenizer_dir, 32)
+    seen, forward = [], HuggingFaceModel.forward
+    monkeypatch.setattr(
+        HuggingFaceModel, "forward", lambda self, batch: (seen.append(batch), forward(self, batch))[1]
+    )
+    asked = ("train_loader.sequence_ids=true", "train_loader.position_ids=true", "eval_loader=null")
+    run(write_run(tmp_path, tmp_path / "bags"), *asked)
+    assert [batch["position_ids"].shape for batch in seen] == [(4, 32)] * 12
+    end = DatasetCard.load(tmp_path / "bags").tokenizer.eos_id
+    for batch in seen[5:]:
+        for row, places, numbers in zip(*(batch[key].tolist() for key in KEYS), strict=True):
+            before = [row[:at] for at in range(len(row))]
+            assert numbers == [ids.count(end) for ids in before]
+            assert places == [(ids[::-1].index(end) if end in ids else len(ids)) for ids in before]
+    assert any(number for batch in seen for number in batch["sequence_id"].flatten().tolist())
 
 
 def test_streams_train_as_the_dataset_that_they_are(small_dataset, finished, tmp_path):

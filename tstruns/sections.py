@@ -176,6 +176,8 @@ class BagShards(Section):
     persistent_workers: bool | None = None
     pin_memory: bool | None = None
     timeout: NonNegativeInt | None = None
+    sequence_ids: bool = False
+    position_ids: bool = False
 
 
 class TokenSuperposition(Section):
