@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ def evaluate(
     for task in tasks:
         if not manager.match_tasks([task]):
             raise ValueError(f"the harness has no task {task!r}; {nearest(task, manager.all_tasks)}")
-    with _inside(data):
+    with _inside(data), _nothing_remembered():
         try:
             results = simple_evaluate(
                 model="hf",
@@ -79,3 +80,17 @@ def _inside(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+@contextmanager
+def _nothing_remembered() -> Iterator[None]:
+    """Gives `datasets` an empty cache, as its own knows Rowan/hellaswag by name, whatever lies there now."""
+    import datasets
+
+    before = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(prefix="tst-eval-") as folder:
+        datasets.config.HF_DATASETS_CACHE = Path(folder)
+        try:
+            yield
+        finally:
+            datasets.config.HF_DATASETS_CACHE = before

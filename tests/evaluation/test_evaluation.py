@@ -1,6 +1,7 @@
 """`tst eval` with the harness's own tasks on tiny local datasets in the formats of the hub's."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,19 @@ def test_accuracies_are_those_of_adding_up_log_probabilities_by_hand(model, data
     assert 0 < right < documents
     # The same documents under another name.
     assert results["arc_challenge"]["acc,none"] == results["arc_easy"]["acc,none"]
+
+
+def test_data_that_changed_are_read_as_they_are_now(model, data, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data / "allenai", copy / "allenai")
+    questions = copy / "allenai" / "ai2_arc" / "ARC-Easy" / "test.jsonl"
+    accuracies = []
+    for answer in "ABCD":
+        documents = [{**json.loads(line), "answerKey": answer} for line in questions.read_text().splitlines()]
+        questions.write_text("".join(json.dumps(document) + "\n" for document in documents))
+        accuracies.append(evaluate(model, ["arc_easy"], copy)["results"]["arc_easy"]["acc,none"])
+    # Each question has one of the four for its answer.
+    assert sum(accuracies) == pytest.approx(1)
 
 
 def test_the_command_prints_a_table_and_writes_json(model, data, tmp_path, capsys, monkeypatch):
