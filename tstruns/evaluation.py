@@ -85,7 +85,7 @@ def _inside(folder: Path) -> Iterator[None]:
 @contextmanager
 def _nothing_remembered() -> Iterator[None]:
     """Gives `datasets` an empty cache, as its own knows Rowan/hellaswag by name, whatever lies there now."""
-    import datasets
+    import datasets  # type: ignore[import-not-found]
 
     before = datasets.config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory(prefix="tst-eval-") as folder:
