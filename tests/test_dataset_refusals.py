@@ -1,5 +1,6 @@
 """What StreamingBagDataset refuses: arguments, Algorithms, models and data that can't be right."""
 
+import os
 import shutil
 
 import pytest
@@ -121,8 +122,11 @@ def test_the_card_and_the_index_of_different_datasets_are_refused(small_dataset,
     ],
 )
 def test_what_cannot_be_or_would_break_the_order_is_refused(build, change, message):
+    before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ValueError, match=message):
         build(**change)
+    # Streaming shares memory through open files, which a notebook with many tries would run out of.
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_superposing_bags_of_one_token_is_warned_of(build):

@@ -131,38 +131,40 @@ class StreamingBagDataset(MixedStreams, ResumableEpochs, WatchedReading, Fetched
                 # Its own check refuses a limit below four shards, which here can do.
                 **{**DEFAULTS, **streaming_kwargs, "stream_name": "tstdata_verified", "cache_limit": None},
             )
-        self.begin_sharing(bytes_to_int(streaming_kwargs.get("cache_limit") or 0) or None)
-        self.told_ahead = streaming_kwargs.get("predownload")
-        self.bag_size = bag_size
-        self.superposition_batches = superposition_batches
-        self._block_size = shuffle_block_size
-        nodes = streaming_kwargs.get("num_canonical_nodes")
-        self._given = {"shuffle_seed": shuffle_seed, "num_canonical_nodes": nodes}
-        self.global_batch_size = batch_size * self._parallel_rank_world.num_ranks
-        self.read_streams()
-        self.card, self.seq_len = self.stored.card, seq_len or self.stored.seq_len
-        try:
-            self.rows_joined = self.stored.rows_in(self.seq_len)
-            size = number_abbrev_to_int(epoch_size) if epoch_size else None
-            self.mix(bag_size, self.rows_joined, size, shuffle_seed)
-            self.plan = SuperpositionPlan(
-                self.mixture.num_rows,
-                self.mixture.num_bag_rows,
-                bag_size,
-                superposition_batches,
-                self.global_batch_size,
-                drop_last,
-            )
-            self.plan.check_ranks(self._parallel_rank_world.num_ranks)
-        except ValueError as error:
-            raise ValueError(f"{self.stored.where}: {error}") from None
-        self.spanner = BagSpanner(self.mixture.rows_per_shard, bag_size, self.rows_joined)
-        if validate_hash == "auto":
-            self.validate_first_hashes()
-        self.maps = ShardMaps(self.shards, get_hash, self.hash_of_each_shard())
-        self._attachment = Attachment(bag_size, superposition_batches)
         self._release = self._release_when_done()
-        self._forget_a_dead_runs_state()
+        with contextlib.ExitStack() as refused:
+            refused.callback(self._release)
+            self.begin_sharing(bytes_to_int(streaming_kwargs.get("cache_limit") or 0) or None)
+            self.told_ahead = streaming_kwargs.get("predownload")
+            self.bag_size, self.superposition_batches = bag_size, superposition_batches
+            self._block_size = shuffle_block_size
+            nodes = streaming_kwargs.get("num_canonical_nodes")
+            self._given = {"shuffle_seed": shuffle_seed, "num_canonical_nodes": nodes}
+            self.global_batch_size = batch_size * self._parallel_rank_world.num_ranks
+            self.read_streams()
+            self.card, self.seq_len = self.stored.card, seq_len or self.stored.seq_len
+            try:
+                self.rows_joined = self.stored.rows_in(self.seq_len)
+                size = number_abbrev_to_int(epoch_size) if epoch_size else None
+                self.mix(bag_size, self.rows_joined, size, shuffle_seed)
+                self.plan = SuperpositionPlan(
+                    self.mixture.num_rows,
+                    self.mixture.num_bag_rows,
+                    bag_size,
+                    superposition_batches,
+                    self.global_batch_size,
+                    drop_last,
+                )
+                self.plan.check_ranks(self._parallel_rank_world.num_ranks)
+            except ValueError as error:
+                raise ValueError(f"{self.stored.where}: {error}") from None
+            self.spanner = BagSpanner(self.mixture.rows_per_shard, bag_size, self.rows_joined)
+            if validate_hash == "auto":
+                self.validate_first_hashes()
+            self.maps = ShardMaps(self.shards, get_hash, self.hash_of_each_shard())
+            self._attachment = Attachment(bag_size, superposition_batches)
+            self._forget_a_dead_runs_state()
+            refused.pop_all()
 
     def close(self) -> None:
         """Stops reading and frees what is shared between processes, as garbage collection would."""
