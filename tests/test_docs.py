@@ -20,6 +20,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "composer_algo" / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 EXECUTED = [page for page in PAGES if page.parent.name != "foundry"]
+# Pages of many runs; `make test-slow` has them.
+LONG = [ROOT / "docs" / "compare.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.M | re.S)
 
 
@@ -65,7 +67,11 @@ def pages_run(request, tmp_path_factory) -> Iterator[dict[Path, Future[None]]]:
         }
 
 
-@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow) if page in LONG else page for page in EXECUTED],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_every_block_of_the_page_runs_in_order(page, pages_run):
     pages_run[page].result()
 
