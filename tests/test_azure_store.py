@@ -11,13 +11,11 @@ import time
 import pytest
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
+from bag_datasets import ROWS, built_datasets
 from handmade_shards import write_shards
 from object_stores import free_ports
 
-from tstdata import StreamingBagDataset
-
 AZURITE, OPENSSL = shutil.which("azurite-blob"), shutil.which("openssl")
-ROWS = (23, 17, 9, 30)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(AZURITE is None, reason="there is no azurite-blob here: npm install --global azurite"),
@@ -86,25 +84,14 @@ def container(folder, address, monkeypatch):
 
 @pytest.fixture
 def read(tmp_path):
-    """Reads two epochs: phase (i) is 4 batches of 4."""
-    built = []
+    """Reads two epochs: phase (i) ends in the second."""
+    with built_datasets(tmp_path, tmp_path) as build:
 
-    def read_from(remote):
-        dataset = StreamingBagDataset(
-            remote=remote,
-            local=str(tmp_path / f"cache{len(built)}"),
-            bag_size=3,
-            superposition_batches=4,
-            batch_size=4,
-            shuffle=True,
-        )
-        built.append(dataset)
-        dataset.attach_superposition(bag_size=3, superposition_batches=4, vocab_size=None)
-        return [[sample["input_ids"].tolist() for sample in dataset] for _ in range(2)]
+        def read_from(remote):
+            dataset = build(remote=remote)
+            return [[sample["input_ids"].tolist() for sample in dataset] for _ in range(2)]
 
-    yield read_from
-    for dataset in built:
-        dataset.close()
+        yield read_from
 
 
 def upload(folder, container, prefix):

@@ -3,11 +3,9 @@
 import time
 
 import pytest
+from bag_datasets import ROWS, built_datasets
 from handmade_shards import tokens_of_row, write_shards
 
-from tstdata import StreamingBagDataset
-
-ROWS = (23, 17, 9, 30)
 # Streaming reads a shard that it checks the hash of without closing it.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed file <_io.BufferedReader name=.*shard:ResourceWarning"),
@@ -17,25 +15,9 @@ pytestmark = [
 
 @pytest.fixture
 def build(tmp_path):
-    """Builds the dataset into a fresh cache: phase (i) is 8 batches of 4, and ends in the second epoch."""
-    built = []
-
-    def build_one(remote):
-        dataset = StreamingBagDataset(
-            remote=remote,
-            local=str(tmp_path / f"cache{len(built)}"),
-            bag_size=3,
-            superposition_batches=8,
-            batch_size=4,
-            shuffle=True,
-        )
-        built.append(dataset)
-        dataset.attach_superposition(bag_size=3, superposition_batches=8, vocab_size=None)
-        return dataset
-
-    yield build_one
-    for dataset in built:
-        dataset.close()
+    """Builds the dataset of a remote into a fresh cache."""
+    with built_datasets(tmp_path, tmp_path) as build_one:
+        yield lambda remote: build_one(remote=remote)
 
 
 def read(dataset, num_epochs):

@@ -15,7 +15,7 @@ from .torture import torture_texts
 
 ENCODERS = ("auto", "reference", "fast")
 # The variables that tell fastokens how many threads to load a tokenizer with, and to encode with.
-THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
+_THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
 
 
 class FastEncoder:
@@ -28,7 +28,7 @@ class FastEncoder:
             ValueError: fastokens can't load it; it says why.
         """
         # It reads them when it first needs threads; workers are what uses the cores.
-        for threads in THREADS:
+        for threads in _THREADS:
             os.environ.setdefault(threads, "1")
         import fastokens  # type: ignore[import-untyped]
 

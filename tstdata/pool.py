@@ -99,14 +99,13 @@ class WorkerPool:
 
 
 def _start_worker() -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
     here = str(Path(__file__).resolve().parent.parent)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-m", "tstdata.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": paths},
     )
 
 
