@@ -28,6 +28,8 @@ LOSSES = {
     "s4": (2.95,),
     "narrow-baseline": (3.3,),
     "narrow-s2": (3.4,),
+    "half-rate-baseline": (2.96,),
+    "half-rate-s2": (2.93,),
 }
 
 
@@ -134,11 +136,13 @@ def test_an_arm_has_its_gains_and_its_step_ratio(page):
         )
     ]
     assert cells(page, "narrow-s2")[-3:] == ["-0.1000", "below 1.00", ""]
+    # An arm of another peak rate is held to the baseline of that rate.
+    assert cells(page, "half-rate-s2")[-3:] == ["+0.0300", "above 1.00", ""]
     assert cells(page, "baseline-2x") == ["baseline-2x", "64", "32,000", "0 of 1", "", "", "", "", ""]
 
 
 def test_the_page_says_how_much_of_the_table_is_there(page):
-    assert f"**11 of {len(TABLE.runs())} runs.**" in page
+    assert f"**13 of {len(TABLE.runs())} runs.**" in page
     assert "has not been run" in page
 
 

@@ -31,7 +31,7 @@ class Model(Section):
 
 
 class ArmSettings(Section):
-    """One arm; without `bag_size` a baseline."""
+    """One arm; without `bag_size` a baseline. `lr` is the table's unless given."""
 
     model: str
     steps: int
@@ -39,8 +39,14 @@ class ArmSettings(Section):
     ratio: float = 0.0
     mode: Literal["full", "input_only", "output_only"] = "full"
     weighting: str = "uniform"
+    lr: float | None = None
     reinitialise: bool = False
     seeds: list[int] = [1]
+
+    @property
+    def setting(self) -> tuple[str, float | None]:
+        """What an arm and the baselines it is compared with share, besides length."""
+        return self.model, self.lr
 
 
 class Claim(Section):
@@ -138,7 +144,7 @@ def config_of(experiment: Experiment, run: Run, work: Path) -> dict[str, Any]:
                 "tie_word_embeddings": False,
             },
         },
-        "optimizer": {"name": "adamw", "lr": experiment.lr, "weight_decay": 0.1},
+        "optimizer": {"name": "adamw", "lr": arm.lr or experiment.lr, "weight_decay": 0.1},
         "scheduler": {"name": "wsd", "t_warmup": experiment.t_warmup, "t_decay": "0.1dur"},
         "train_loader": {"name": "bag_shards", "dataset": data},
         "eval_loader": {"name": "bag_shards", "dataset": {"local": str(work / "data" / "val")}},

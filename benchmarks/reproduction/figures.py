@@ -20,15 +20,15 @@ def sweeps(experiment: Experiment, arms: dict[str, ArmResult]) -> list[Sweep]:
 
     Arms of one superposition ratio count that are TST in full with uniform weights; the baseline is s = 1.
     """
-    groups: dict[tuple[str, int, float], dict[int, Spread]] = {}
+    groups: dict[tuple[tuple[str, float | None], int, float], dict[int, Spread]] = {}
     for arm in arms.values():
         kind = arm.settings
         if arm.switch and kind.mode == "full" and kind.weighting == "uniform" and not kind.reinitialise:
-            points = groups.setdefault((kind.model, kind.steps, kind.ratio), {})
+            points = groups.setdefault((kind.setting, kind.steps, kind.ratio), {})
             points[kind.bag_size] = arm.eval_loss
-    for (model, steps, _), points in groups.items():
+    for (setting, steps, _), points in groups.items():
         for arm in arms.values():
-            if not arm.switch and (arm.settings.model, arm.steps) == (model, steps):
+            if not arm.switch and (arm.settings.setting, arm.steps) == (setting, steps):
                 points[1] = arm.eval_loss
     return [
         Sweep(
@@ -36,8 +36,8 @@ def sweeps(experiment: Experiment, arms: dict[str, ArmResult]) -> list[Sweep]:
             tuple(sorted(points)),
             tuple(points[size] for size in sorted(points)),
         )
-        for (model, steps, _), points in sorted(
-            groups.items(), key=lambda group: (experiment.models[group[0][0]].width, group[0][1])
+        for ((model, _), steps, _), points in sorted(
+            groups.items(), key=lambda group: (experiment.models[group[0][0][0]].width, group[0][1])
         )
         if len(points) > 2 - (1 not in points)
     ]

@@ -14,11 +14,11 @@ from tstruns.ladder import Ladder, Reading
 BEGIN, END = "<!-- made by run.py --report-to: begin -->", "<!-- made by run.py --report-to: end -->"
 
 EXPLANATION = """\
-Gain: the loss of the baseline of the same width and of as many steps (equal FLOPs), or that reads as
-many tokens (equal data), less the arm's; above 0 the arm is ahead. Step ratio: the steps that a baseline
-takes to the arm's loss, over the arm's. Between two lengths of baselines that were run the loss is a
-straight line over the logarithm of the length; beyond them a bound is given. In brackets after a loss:
-its standard deviation over seeds."""
+Gain: the loss of the baseline of the same width, peak rate and number of steps (equal FLOPs), or that
+reads as many tokens (equal data), less the arm's; above 0 the arm is ahead. Step ratio: the steps that a
+baseline takes to the arm's loss, over the arm's. Between two lengths of baselines that were run the loss
+is a straight line over the logarithm of the length; beyond them a bound is given. In brackets after a
+loss: its standard deviation over seeds."""
 
 
 def write_between_markers(page: Path, text: str) -> None:
@@ -120,7 +120,7 @@ def _measured(arm: ArmResult, arms: dict[str, ArmResult]) -> tuple[str, ...]:
     loss = f"{arm.eval_loss.mean:.4f}" + (f" ({deviation:.4f})" if deviation is not None else "")
     read = f"{arm.tokens / 1e6:.1f} M"
     baselines = sorted(
-        (one for one in arms.values() if not one.switch and one.settings.model == arm.settings.model),
+        (one for one in arms.values() if not one.switch and one.settings.setting == arm.settings.setting),
         key=lambda one: one.steps,
     )
     if not arm.switch or not baselines:
