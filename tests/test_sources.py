@@ -73,7 +73,7 @@ def test_a_stated_format_holds_whatever_the_extension(tree):
     ("source", "words"),
     [
         ("tree/odd.bin", "odd.bin: its extension '.bin' does not tell its format.*--format"),
-        ("tree/none.txt", "none.txt does not exist"),
+        ("tree/none.txt", "none.txt does not exist.*Name a file, a directory, a glob"),
         ("tree/*.csv", "matches no file"),
         ("odd://bucket/a.jsonl", "odd:// can't be read"),
         ("::text", "write PATH::KEY"),

@@ -83,7 +83,10 @@ def _expand(source: str) -> list[tuple[str, FileStatus]]:
     elif os.path.isfile(source):
         found = [source]
     elif not glob.has_magic(source):
-        raise FileNotFoundError(f"{source} does not exist.")
+        raise FileNotFoundError(
+            f"{source} does not exist (looked for from {os.getcwd()}). Name a file, a directory, a glob in "
+            "quotes, or a URI such as s3://bucket/folder."
+        )
     else:
         found = _by_name(path for path in glob.glob(source, recursive=True) if os.path.isfile(path))
         if not found:
