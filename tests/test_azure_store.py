@@ -1,9 +1,10 @@
-"""Azure, as far as Azurite is like it: training streams from there, and a missing shard is named.
+"""Azure, as far as Azurite is like it: corpora are prepared there, and training streams from there.
 
 Streaming writes the address itself, `https://ACCOUNT.blob.core.windows.net`. An account name that ends in `#`
 makes the rest of that a fragment, which nobody sends: so its downloader, as it is, comes to a server here.
 """
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -14,6 +15,8 @@ from azure.storage.blob import BlobServiceClient
 from bag_datasets import ROWS, built_datasets
 from handmade_shards import write_shards
 from object_stores import free_ports
+
+import tstdata
 
 AZURITE, OPENSSL = shutil.which("azurite-blob"), shutil.which("openssl")
 pytestmark = [
@@ -41,20 +44,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(folder):
+@contextlib.contextmanager
+def azurite(folder, *options):
+    """A server; yields its account's address."""
     (port,) = free_ports(1)
-    command = [
-        AZURITE,
-        "--blobHost",
-        "127.0.0.1",
-        "--blobPort",
-        str(port),
-        "--cert",
-        "cert.pem",
-        "--key",
-        "key.pem",
-    ]
+    command = [AZURITE, "--blobHost", "127.0.0.1", "--blobPort", str(port), *options]
     command += ["--skipApiVersionCheck", "--inMemoryPersistence", "--silent", "--disableTelemetry"]
     with open(folder / "azurite.log", "wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
@@ -65,13 +59,37 @@ def address(folder):
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def address(folder):
+    """The address of a server that speaks https alone, as Azure does."""
+    with azurite(folder, "--cert", "cert.pem", "--key", "key.pem") as address:
+        yield address
+
+
 @pytest.fixture
 def container(folder, address, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "cert.pem"))
     monkeypatch.setenv("AZURE_ACCOUNT_NAME", f"{address}#")
     monkeypatch.setenv("AZURE_ACCOUNT_ACCESS_KEY", KEY)
+    with container_of(folder, f"https://{address}") as made:
+        yield made
+
+
+@pytest.fixture
+def plain_container(tmp_path, monkeypatch):
+    """A container of a server without https: pyarrow's client takes no certificate of one's own."""
+    with azurite(tmp_path) as address:
+        connection = f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint=http://{address}"
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
+        with container_of(tmp_path, f"http://{address}") as made:
+            yield made
+
+
+@contextlib.contextmanager
+def container_of(folder, endpoint):
+    """A new container, once the server answers."""
     deadline = time.monotonic() + 60
-    with BlobServiceClient(f"https://{address}", credential=KEY, retry_total=0) as client:
+    with BlobServiceClient(endpoint, credential=KEY, retry_total=0) as client:
         while True:
             try:
                 made = client.create_container(f"corpora{time.monotonic_ns()}")
@@ -114,3 +132,17 @@ def test_a_shard_missing_from_azure_is_named(container, read, tmp_path):
         OSError, match=r"shard.00002.mds of azure://\S+/holed could not be .* It is not there"
     ):
         read(upload(shards, container, "holed"))
+
+
+def test_a_corpus_in_azure_is_prepared_to_azure_as_it_would_be_here(plain_container, tokenizer_dir, tmp_path):
+    text = "".join(f'{{"text": "document {number} of some words"}}\n' for number in range(300))
+    (tmp_path / "a.jsonl").write_text(text)
+    plain_container.upload_blob("corpus/a.jsonl", text)
+    options = {"size_limit": 2_000, "work_dir": tmp_path / "work"}
+    tstdata.prepare(tmp_path / "a.jsonl", tmp_path / "here", tokenizer_dir, 8, **options)
+    account = f"abfs://{plain_container.container_name}"
+    report = tstdata.prepare(f"{account}/corpus", f"{account}/there", tokenizer_dir, 8, **options)
+    assert report.card.num_documents == 300
+    assert tstdata.verify(f"{account}/there").ok
+    for path in [*(tmp_path / "here").glob("*.mds"), tmp_path / "here" / "index.json"]:
+        assert plain_container.download_blob(f"there/{path.name}").readall() == path.read_bytes()

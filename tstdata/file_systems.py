@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
-_NATIVE = ("s3", "gs", "gcs", "abfs", "abfss")
+from .azure_account import AzureAccount, account_of, path_of
+
+_AZURE = ("abfs", "abfss")
+_NATIVE = ("s3", "gs", "gcs", *_AZURE)
 _WRITE_BYTES = 8 << 20
 # As Streaming names it, and as the AWS SDKs do.
 _S3_ENDPOINTS = ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -48,15 +51,23 @@ def resolve(uri: str) -> tuple[Any, str]:
         return pafs.LocalFileSystem(), os.path.abspath(uri)
     scheme, _, rest = uri.partition("://")
     place = rest.partition("/")[0] if scheme in _NATIVE else ""
-    system, prefix = _file_system(scheme, place, os.getpid(), _endpoint() if scheme == "s3" else None)
+    settings = _endpoint() if scheme == "s3" else account_of(place) if scheme in _AZURE else None
+    system, prefix = _file_system(scheme, place, os.getpid(), settings)
     return system, prefix(uri)
 
 
 @functools.lru_cache
-def _file_system(scheme: str, place: str, _process: int, endpoint: str | None) -> tuple[Any, Any]:
-    """Makes the file system once for each bucket and process: they hold connections, and survive no fork."""
-    if scheme == "s3" and endpoint is not None:
-        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+def _file_system(
+    scheme: str, place: str, _process: int, settings: str | AzureAccount | None
+) -> tuple[Any, Any]:
+    """Makes the file system once for each bucket and process: they hold connections, and survive no fork.
+
+    `settings` is S3's endpoint, if there is one, or Azure's account.
+    """
+    if isinstance(settings, AzureAccount):
+        return settings.file_system(), path_of
+    if settings is not None:
+        parts = urlsplit(settings if "://" in settings else f"https://{settings}")
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         system = pafs.S3FileSystem(
             endpoint_override=parts.netloc + parts.path.rstrip("/"), scheme=parts.scheme, region=region
