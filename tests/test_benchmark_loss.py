@@ -98,3 +98,22 @@ def test_rows_read_back_are_the_rows_written(tmp_path):
     loss_table.append(tmp_path / "rows.csv", rows[:1])
     loss_table.append(tmp_path / "rows.csv", rows[1:])
     assert loss_table.load(tmp_path / "rows.csv") == rows
+
+
+def test_the_pages_show_what_the_committed_rows_say(capsys):
+    root = Path(__file__).parent.parent
+    loss_table.print_table(loss_table.load(root / "docs" / "loss.csv"))
+    printed = capsys.readouterr().out
+    assert printed.strip() in (root / "docs" / "loss.md").read_text()
+    card = (root / "composer_algo" / "README.md").read_text().splitlines()
+    shown = [line for line in card if line.startswith(("| logits |", "| linear |"))]
+    assert len(shown) > 10
+    assert set(shown) <= set(printed.splitlines())
+
+
+def test_the_committed_rows_are_of_every_cell_and_arm():
+    rows = loss_table.load(Path(__file__).parent.parent / "docs" / "loss.csv")
+    cases = list(loss_benchmark.cases(loss_benchmark.arguments().parse_args([])))
+    assert len(cases) == 64
+    wanted = [(*loss_table.cell_of(case), arm) for case in cases for arm in loss_benchmark.arms_of(case)]
+    assert sorted((*loss_table.cell_of(row), row["arm"]) for row in rows) == sorted(wanted)
