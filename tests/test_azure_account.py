@@ -49,6 +49,12 @@ def test_an_address_without_an_account_is_refused_with_what_to_write(environment
         resolve("abfs://corpora/a.jsonl")
 
 
+def test_a_pyarrow_without_azure_is_told_of(monkeypatch):
+    monkeypatch.delattr("pyarrow.fs.AzureFileSystem")
+    with pytest.raises(ValueError, match="pip install --upgrade pyarrow"):
+        AzureAccount("ours").file_system()
+
+
 @pytest.mark.parametrize(
     "uri",
     [

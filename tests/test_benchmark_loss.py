@@ -59,6 +59,13 @@ def test_memory_is_that_of_the_arm_alone():
     assert extra / (512 * 8000 * 4) == pytest.approx(3, abs=0.3)
 
 
+def test_memory_that_making_the_inputs_left_is_not_taken_again_unseen():
+    """One [N, V] for ours, the gradient of the logits: every time; unseen it was in every other process."""
+    case = case_of("logits", 1024, 32_000, dtype="bfloat16") | {"task": "memory", "arms": ["multi_hot"]}
+    extras = [loss_benchmark.in_fresh_process(case) for _ in range(4)]
+    assert [extra / (1024 * 32_000 * 2) for extra in extras] == pytest.approx([1] * 4, abs=0.3)
+
+
 def test_an_arm_over_the_limit_is_skipped_with_what_it_would_need():
     case = case_of("logits", 4096, 128_256, dtype="float32", s=16)
     needed = loss_benchmark.gigabytes_needed(case, "s calls")

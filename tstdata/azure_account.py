@@ -19,7 +19,13 @@ class AzureAccount(NamedTuple):
     endpoint: str | None = None
 
     def file_system(self) -> Any:
-        """Returns the account's file system."""
+        """Returns the account's file system.
+
+        Raises:
+            ValueError: The installed pyarrow has none for Azure.
+        """
+        if not hasattr(pafs, "AzureFileSystem"):
+            raise ValueError("this pyarrow was built without Azure: pip install --upgrade pyarrow.")
         parts = urlsplit(self.endpoint or "")
         options: dict[str, Any] = {}
         if parts.netloc and not parts.netloc.startswith(f"{self.name}."):  # An emulator's, or a proxy's.
