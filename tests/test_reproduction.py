@@ -1,9 +1,12 @@
 """The reproduction runs from nothing to its tables: that it runs, never that TST wins."""
 
 import csv
+import math
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent / "benchmarks" / "reproduction"
 sys.path.insert(0, str(ROOT))
 
 import experiment as table  # noqa: E402
+from repetition import MEASURES, measure, repeats_a_pair, token_losses  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["arms.yaml", "quick.yaml"])
@@ -48,6 +52,66 @@ def test_a_name_that_means_nothing_is_refused(tmp_path):
         table.load(tmp_path / "table.yaml")
 
 
+def test_a_pair_is_repeated_when_its_two_tokens_were_neighbours_before():
+    import torch
+
+    rows = torch.randint(5, (20, 24), generator=torch.Generator().manual_seed(1))
+    by_hand = []
+    for row in rows.tolist():
+        before = set()
+        by_hand.append([])
+        for pair in pairwise(row):
+            by_hand[-1].append(pair in before)
+            before.add(pair)
+    assert repeats_a_pair(rows).tolist() == by_hand
+    assert 0 < sum(map(sum, by_hand)) < 20 * 23
+
+
+class Copies:
+    """A model that is sure of the token that came half a row ago, and of nothing before."""
+
+    def __init__(self, vocab_size: int, half: int) -> None:
+        self.config, self.half = SimpleNamespace(vocab_size=vocab_size), half
+
+    def __call__(self, input_ids):
+        import torch
+
+        logits = torch.zeros(*input_ids.shape, self.config.vocab_size)
+        for place in range(self.half - 1, input_ids.shape[1] - 1):
+            next_one = input_ids[:, place + 1 - self.half, None]
+            logits[:, place].scatter_(1, next_one, 50.0)
+        return SimpleNamespace(logits=logits)
+
+
+def test_what_copies_is_told_from_what_does_not():
+    import torch
+
+    rows = torch.arange(8).repeat(3, 2)
+    found = measure(Copies(vocab_size=11, half=8), rows)
+    # Of 15 predictions the last seven end a pair seen before; the one between the halves is sure too.
+    assert found["repeated_share"] == pytest.approx(7 / 15, abs=1e-5)
+    assert found["repeated_loss"] == pytest.approx(0, abs=1e-5)
+    assert found["other_loss"] == pytest.approx(7 / 8 * math.log(11), abs=1e-4)
+    assert found["random_loss"] == pytest.approx(math.log(11), abs=1e-4)
+    assert found["random_again_loss"] == pytest.approx(0, abs=1e-5)
+
+
+def test_token_losses_are_those_of_the_model_taken_one_by_one():
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=13, **shape)).eval()
+    rows = torch.randint(13, (40, 6))
+    found = token_losses(model, rows)
+    for row in (0, 39):
+        with torch.no_grad():
+            chances = model(input_ids=rows[row : row + 1]).logits[0].softmax(-1)
+        by_hand = [-math.log(chances[place, rows[row, place + 1]]) for place in range(5)]
+        assert found[row].tolist() == pytest.approx(by_hand, abs=1e-5)
+
+
 @pytest.mark.slow
 def test_the_quick_reproduction_runs_goes_on_and_reports(tmp_path):
     page = tmp_path / "docs" / "reproduction.md"
@@ -80,6 +144,15 @@ def test_the_quick_reproduction_runs_goes_on_and_reports(tmp_path):
     with (tmp_path / "claims.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
     assert (tmp_path / "reports" / "main" / "report.html").is_file()
-    names = {"results.csv", "curves.csv", "claims.csv", "curves.svg"}
+    # Two measurements of one thing: the evaluation during training, and the exported model's losses, split.
+    with (tmp_path / "repetition.csv").open() as file:
+        split = {(row["arm"], row["seed"]): row for row in csv.DictReader(file)}
+    assert len(split) == len(rows)
+    for row in rows:
+        part = {name: float(split[row["arm"], row["seed"]][name]) for name in MEASURES}
+        share = part["repeated_share"]
+        whole = share * part["repeated_loss"] + (1 - share) * part["other_loss"]
+        assert whole == pytest.approx(float(row["eval_loss"]), abs=1e-4)
+    names = {"results.csv", "curves.csv", "repetition.csv", "claims.csv", "curves.svg"}
     assert {path.name for path in out.iterdir()} == names
     assert all((tmp_path / name).read_bytes() == (out / name).read_bytes() for name in names)

@@ -45,6 +45,11 @@ def write_tables(folder: Path) -> None:
             for left in (3, 2, 1, 0):
                 step = kind.steps * (4 - left) // 4
                 evaluations.append({"arm": arm, "seed": seed, "step": step, "eval_loss": loss + left / 10})
+    split = {"repeated_share": 0.25, "other_loss": 3.1, "random_loss": 11.0, "random_again_loss": 9.0}
+    repetition = [
+        {"arm": "s4", "seed": seed, **split, "repeated_loss": loss} for seed, loss in ((1, 1.0), (2, 1.2))
+    ]
+    write_csv(folder / "repetition.csv", repetition)
     write_csv(folder / "results.csv", totals)
     write_csv(folder / "curves.csv", evaluations)
 
@@ -139,6 +144,12 @@ def test_an_arm_has_its_gains_and_its_step_ratio(page):
     # An arm of another peak rate is held to the baseline of that rate.
     assert cells(page, "half-rate-s2")[-3:] == ["+0.0300", "above 1.00", ""]
     assert cells(page, "baseline-2x") == ["baseline-2x", "64", "32,000", "0 of 1", "", "", "", "", ""]
+
+
+def test_the_page_tells_where_in_a_row_the_loss_lies(page):
+    (line,) = [line for line in page.splitlines() if "a pair of neighbours repeated (" in line]
+    assert "(25% of the held-out tokens)" in line
+    assert "| s4 | 1.100 | 3.100 | 11.000 | 9.000 |" in page
 
 
 def test_the_page_says_how_much_of_the_table_is_there(page):

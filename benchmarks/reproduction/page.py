@@ -8,6 +8,7 @@ from claims import NOT_RUN, pooled_deviation
 from experiment import Experiment
 from results import ArmResult
 
+from tstruns.arms import Spread
 from tstruns.bag_sizes import Sweep
 from tstruns.ladder import Ladder, Reading
 
@@ -19,6 +20,12 @@ reads as many tokens (equal data), less the arm's; above 0 the arm is ahead. Ste
 baseline takes to the arm's loss, over the arm's. Between two lengths of baselines that were run the loss
 is a straight line over the logarithm of the length; beyond them a bound is given. In brackets after a
 loss: its standard deviation over seeds."""
+
+
+REPETITION_EXPLANATION = """\
+Means over the seeds, in nats a token. A pair of neighbours repeated: the token and the one before it were
+neighbours earlier in the row already, so it can be copied. Random tokens: rows of uniformly drawn ids whose
+second half is the first again; nothing but copying helps there."""
 
 
 def write_between_markers(page: Path, text: str) -> None:
@@ -38,6 +45,7 @@ def results_text(
     experiment: Experiment,
     arms: dict[str, ArmResult],
     claims: list[dict[str, Any]],
+    repetition: dict[str, dict[str, Spread]],
     sweeps: list[Sweep],
     folder: str,
 ) -> str:
@@ -52,6 +60,8 @@ def results_text(
         _arms(experiment, arms),
         EXPLANATION,
     ]
+    if repetition:
+        parts += ["### Where in a row the loss lies", _repetition(repetition), REPETITION_EXPLANATION]
     main = [name for name in experiment.reports["main"] if name in arms]
     if main:
         names = ", ".join(main)
@@ -60,8 +70,9 @@ def results_text(
         parts += ["### Loss over bag size", f"![Final loss over bag size]({folder}/loss-over-s.svg)"]
         parts.append("\n".join(map(_best, sweeps)))
     parts.append(
-        f"From [results.csv]({folder}/results.csv), [curves.csv]({folder}/curves.csv) and "
-        f"[claims.csv]({folder}/claims.csv)."
+        f"From [results.csv]({folder}/results.csv), [curves.csv]({folder}/curves.csv), "
+        + (f"[repetition.csv]({folder}/repetition.csv) " if repetition else "")
+        + f"and [claims.csv]({folder}/claims.csv)."
     )
     return "\n\n".join(parts)
 
@@ -130,6 +141,20 @@ def _measured(arm: ArmResult, arms: dict[str, ArmResult]) -> tuple[str, ...]:
     ratio, data = ladder.steps_to(arm.eval_loss.mean), ladder.loss_at(arm.tokens)
     gain = _signed(data.value - arm.eval_loss.mean) if data.is_known else ""
     return read, loss, _signed(equal[0]) if equal else "", _ratio(ratio, arm.steps), gain
+
+
+def _repetition(repetition: dict[str, dict[str, Spread]]) -> str:
+    shares = [found["repeated_share"].mean for found in repetition.values()]
+    head = (
+        "arm",
+        f"a pair of neighbours repeated ({max(shares):.0%} of the held-out tokens)",
+        "all other tokens",
+        "random tokens, first time",
+        "the same, second time",
+    )
+    columns = ("repeated_loss", "other_loss", "random_loss", "random_again_loss")
+    rows = [(arm, *(f"{found[name].mean:.3f}" for name in columns)) for arm, found in repetition.items()]
+    return _table(head, rows)
 
 
 def _ratio(reading: Reading, steps: int) -> str:

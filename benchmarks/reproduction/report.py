@@ -1,4 +1,4 @@
-"""The report from results.csv and curves.csv of a directory: claims.csv, figures, and the page beside it.
+"""The report from the CSVs that the runs left in a directory: claims.csv, figures, and the page beside it.
 
     python benchmarks/reproduction/report.py docs/reproduction
 
@@ -14,6 +14,7 @@ from claims import claim_rows
 from experiment import Experiment, load
 from figures import curves, loss_over_s, sweeps
 from page import results_text, write_between_markers
+from repetition import read_repetition
 from results import read_results, write_csv
 
 TABLE = Path(__file__).with_name("arms.yaml")
@@ -24,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="directory of results.csv and curves.csv")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="directory of the CSVs")
     write_report(load(TABLE), parser.parse_args().folder)
     return 0
 
@@ -44,7 +45,8 @@ def write_report(experiment: Experiment, folder: Path) -> None:
         (folder / "loss-over-s.svg").write_text(loss_over_s(found), encoding="utf-8")
     page = folder.with_name(f"{folder.name}.md")
     if page.is_file():
-        write_between_markers(page, results_text(experiment, arms, claims, found, folder.name))
+        repetition = read_repetition(folder)
+        write_between_markers(page, results_text(experiment, arms, claims, repetition, found, folder.name))
 
 
 if __name__ == "__main__":

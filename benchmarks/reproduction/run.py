@@ -9,11 +9,12 @@ same command goes on; finished runs are not run again. It leaves in --work:
     reports/NAME/         `tst compare` over the arms of each report
     results.csv           every run's totals
     curves.csv            every run's evaluations
+    repetition.csv        every run's loss at tokens that repeat what their row had, and at others
     claims.csv            each claim of the paper: the difference here, and its standard error over seeds
     curves.svg            the main report's arms over their steps
     loss-over-s.svg       final loss over bag size, a line for each width and length
 
---report-to docs/reproduction writes the last five there too, and all of it as text between the two markers of
+--report-to docs/reproduction writes the last six there too, and all of it as text between the two markers of
 docs/reproduction.md. What is not finished is left out, and the text says how much of the table is there.
 --report-only trains nothing. --quick is the same over tiny runs in about two minutes. --only ARM... takes
 some arms of the table.
@@ -29,8 +30,9 @@ from pathlib import Path
 
 import yaml
 from experiment import Experiment, Run, config_of, load
+from repetition import REPETITION, repetition_rows
 from report import write_report
-from results import finished_runs, write_results
+from results import finished_runs, write_csv, write_results
 from text import make_data
 
 from tstruns import RunDirectory
@@ -101,8 +103,10 @@ def train(experiment: Experiment, run: Run, work: Path) -> bool:
 def gather(experiment: Experiment, work: Path, report_to: Path | None) -> None:
     """Writes tables, figures and reports from the run directories of all finished runs."""
     finished = finished_runs(experiment, work)
+    repetition = repetition_rows(experiment, finished, work)
     for folder in (work, report_to.resolve()) if report_to else (work,):
         write_results(experiment, finished, folder)
+        write_csv(folder / REPETITION, repetition)
         write_report(experiment, folder)
     for name, arms in experiment.reports.items():
         folders = [run.path for arm in arms for run in finished.get(arm, ())]
