@@ -116,13 +116,11 @@ class Building:
             dtype=self.loaded.dtype,
         )
         with Progress("preparing", sum(task.size for task in self.tasks), self.options.progress) as bar:
-            missing = []
-            for task in self.tasks:
-                segment = self._find(task)
-                if segment is None:
-                    missing.append(task)
-                else:
-                    shards.add(task, segment)
+            found = [(task, self._find(task)) for task in self.tasks]
+            missing = shards.resume(found)
+            left = {task.index for task in missing}
+            for task, segment in found:
+                if segment is not None and task.index not in left:
                     bar.advance(task.size, segment.num_tokens)
             # With a limit some tasks at a time, in order: those behind the last document wanted are not run.
             step = len(missing) if self.options.limit is None else self.options.workers

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import xxhash
+
 _CHUNK = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -54,6 +56,15 @@ def commit_bytes(path: Path, data: bytes | memoryview, durable: bool = True) -> 
     """Writes a whole file aside and renames it."""
     with committing(path, durable) as file:
         file.write(data)
+
+
+def file_xxh64(path: str | os.PathLike[str]) -> str:
+    """Returns the xxh64 of a file, read in pieces."""
+    digest = xxhash.xxh64()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def file_sha256(path: str | os.PathLike[str], on_bytes: Callable[[int], object] | None = None) -> str:

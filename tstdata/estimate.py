@@ -9,6 +9,8 @@ import numpy as np
 from .documents import Reject, explain, read_documents
 from .encoder import Encoder
 from .options import PrepareOptions
+from .segments import DOCUMENT
+from .shard_writing import writing_threads
 from .shards import ShardLayout, compress_shard
 from .source_file import SourceFile
 
@@ -21,8 +23,9 @@ _SAMPLED_BYTES = 1 << 18
 class Estimate:
     """Sizes in bytes, time in seconds; of the whole corpus but for `sampled_documents`.
 
-    `work_bytes` are needed besides `stored_bytes` until the dataset is finished. `first_reject` is the
-    message of the first sampled document that can't be used, None if all can.
+    `work_bytes` are needed besides `stored_bytes` until the dataset is finished: records of all documents,
+    and the tokens of a shard for each thread that writes and of one more. `first_reject` is the message of
+    the first sampled document that can't be used, None if all can.
     """
 
     num_documents: int
@@ -94,12 +97,18 @@ def _scaled(
         num_rows=rows,
         num_shards=-(-rows // layout.rows_per_shard),
         stored_bytes=round(tokens * stored_a_token),
-        work_bytes=tokens * np.dtype(layout.dtype).itemsize,
+        work_bytes=_work_bytes(documents, tokens, layout, options.workers),
         seconds=sample.seconds * scale / options.workers,
         sampled_documents=sample.documents,
         num_rejects=round(sample.rejects * scale),
         first_reject=sample.first_reject,
     )
+
+
+def _work_bytes(documents: int, tokens: int, layout: ShardLayout, workers: int) -> int:
+    a_shard = layout.rows_per_shard * layout.seq_len
+    held = min(tokens, (writing_threads(workers) + 1) * a_shard)
+    return documents * DOCUMENT.itemsize + held * np.dtype(layout.dtype).itemsize
 
 
 def _texts(file: SourceFile, options: PrepareOptions, sample: _Sample) -> list[str]:

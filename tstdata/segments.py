@@ -3,7 +3,7 @@
 A segment is three files in the work folder: `.tokens` (ids, little-endian), `.documents` (DOCUMENT records)
 and, renamed into place last, the marker `.json`; a fourth, `.rejects`, if there are any. A task without a
 marker has not been done. The marker holds hashes of the others instead of waiting for the disk to have them:
-a segment that a power cut damaged is made again.
+a segment that a power cut damaged is made again. Once the shards hold all ids of a segment, its `.tokens` go.
 """
 
 import contextlib
@@ -72,6 +72,15 @@ class Segment:
     def documents(self) -> npt.NDArray[np.void]:
         """Returns the DOCUMENT records."""
         return np.fromfile(self.stem.with_suffix(_DOCUMENTS), DOCUMENT, self.num_documents)
+
+    def has_tokens(self) -> bool:
+        """Tells whether the ids are there, and whole."""
+        tokens = self.stem.with_suffix(_TOKENS)
+        return tokens.is_file() and _hash_file(tokens) == self.marker.hashes[0]
+
+    def drop_tokens(self) -> None:
+        """Removes the ids."""
+        self.stem.with_suffix(_TOKENS).unlink(missing_ok=True)
 
     def rejects(self) -> list[tuple[int, dict[str, Any]]]:
         """Returns source numbers and records of what was left out; a place by lines counts from its piece."""
@@ -171,14 +180,17 @@ def commit_segment(stem: Path, files: dict[str, bytes]) -> Segment:
 
 
 def find_segment(stem: Path) -> Segment | None:
-    """Returns a segment that an earlier run committed, or None when it is not there whole."""
+    """Returns a segment that an earlier run committed, or None when it is not there whole.
+
+    Its tokens are another matter: see `has_tokens`.
+    """
     try:
         segment = load_segment(stem)
-        suffixes = [_TOKENS, _DOCUMENTS] + ([_REJECTS] if segment.marker.num_rejected else [])
+        suffixes = [_DOCUMENTS] + ([_REJECTS] if segment.marker.num_rejected else [])
         found = tuple(_hash_file(stem.with_suffix(suffix)) for suffix in suffixes)
     except (FileNotFoundError, ValidationError):
         return None
-    return segment if found == segment.marker.hashes[: len(found)] else None
+    return segment if found == segment.marker.hashes[1 : 1 + len(found)] else None
 
 
 def _hash_file(path: Path) -> str:
@@ -198,6 +210,7 @@ class TokenStream:
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._head = np.array(head, self._dtype)
         self._starts = [len(head)]
+        self._dropped = 0
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -206,6 +219,12 @@ class TokenStream:
         """Lengthens the stream."""
         self._segments.append(segment)
         self._starts.append(self._starts[-1] + segment.num_tokens)
+
+    def drop(self, position: int) -> None:
+        """Removes the tokens of all segments that lie before a position: nobody will read there again."""
+        while self._dropped < len(self._segments) and self._starts[self._dropped + 1] <= position:
+            self._segments[self._dropped].drop_tokens()
+            self._dropped += 1
 
     def pieces(self, start: int, stop: int) -> Iterator[bytes]:
         """Yields the bytes of the ids at positions start <= i < stop, in pieces, as the files hold them."""
