@@ -25,6 +25,7 @@ from test_prepare import tree, write_jsonl
 import tstdata
 from tstdata import tasks
 from tstdata.shard_writing import ShardWriter
+from tstdata.shards import write_shard_bytes
 
 # Small tasks, so that a small corpus is cut into many.
 CALL = """
@@ -138,12 +139,16 @@ def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenize
     assert found | kept == found
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
 def test_tokens_are_kept_once_and_a_resumed_run_keeps_shards(
-    tmp_path, corpus, tokenizer_dir, small_dataset, monkeypatch
+    tmp_path, corpus, tokenizer_dir, small_dataset, monkeypatch, interrupted
 ):
     monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
     out = tmp_path / "out"
     arguments = (corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN)
+    if interrupted:
+        stop_when_a_segment_comes(3, monkeypatch, lambda: tstdata.prepare(*arguments, size_limit=70_000))
+        assert len(list((out / ".prepare" / "shards").glob("*.json"))) > 0
     stop_after_the_full_shards(monkeypatch, lambda: tstdata.prepare(*arguments, size_limit=70_000))
     shards = sorted((out / ".prepare" / "shards").glob("*.mds"))
     segments = sorted((out / ".prepare").glob("*.tokens"))
@@ -178,6 +183,41 @@ def test_an_interrupted_run_with_a_limit_goes_on_to_the_same_bytes(
     assert len(list((tmp_path / "out" / ".prepare" / "shards").glob("*.json"))) > 2
     run()
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_tokens_stay_until_every_earlier_shard_is_written(
+    tmp_path, corpus, tokenizer_dir, small_dataset, monkeypatch
+):
+    monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
+    monkeypatch.setattr("tstdata.shard_writing.writing_threads", lambda _: 2)
+    later = tmp_path / "out" / ".prepare" / "shards" / "shard.00001.mds.json"
+
+    def write(aside, number, rows, *layout):
+        deadline = time.monotonic() + 30
+        while number == 0 and not later.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return write_shard_bytes(aside, number, rows, *layout)
+
+    monkeypatch.setattr("tstdata.shard_writing.write_shard_bytes", write)
+    tstdata.prepare(corpus[0], tmp_path / "out", tokenizer_dir, SMALL_SEQ_LEN, size_limit=70_000)
+    assert tree(tmp_path / "out") == tree(small_dataset)
+
+
+def stop_when_a_segment_comes(number: int, monkeypatch, run):
+    """Runs, and is interrupted at a segment, from 0, when the shards that were full are written."""
+    added = count()
+
+    def add(self, *arguments, real=ShardWriter.add):
+        if next(added) == number:
+            for shard in self._shards:
+                shard.result()
+            raise KeyboardInterrupt
+        real(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "add", add)
+        with pytest.raises(KeyboardInterrupt):
+            run()
 
 
 def stop_after_the_full_shards(monkeypatch, run):
@@ -266,17 +306,7 @@ def test_what_no_shard_holds_is_encoded_again(
     stop_after_the_full_shards(monkeypatch, lambda: tstdata.prepare(*arguments, size_limit=70_000))
     damage(out / ".prepare")
     if again:  # Interrupted once more, when some of it is made again.
-        added = count()
-
-        def add(self, *arguments, real=ShardWriter.add):
-            if next(added) == 4:
-                raise KeyboardInterrupt
-            real(self, *arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(ShardWriter, "add", add)
-            with pytest.raises(KeyboardInterrupt):
-                tstdata.prepare(*arguments, size_limit=70_000)
+        stop_when_a_segment_comes(4, monkeypatch, lambda: tstdata.prepare(*arguments, size_limit=70_000))
     tstdata.prepare(*arguments, size_limit=70_000)
     assert tree(out) == tree(small_dataset)
 

@@ -91,14 +91,12 @@ class ShardWriter:
         return missing
 
     def _ends(self, segments: Iterable[Segment | None]) -> Iterator[int]:
-        """Yields where segments end in the stream, up to the first that is missing."""
-        end, left = len(self.stream), self._left
+        """Yields where segments end in the stream without a limit, up to the first that is missing."""
+        end = len(self.stream)
         for segment in segments:
             if segment is None:
                 return
-            shortened = _shortened(segment, left)
-            end += shortened.num_tokens
-            left = None if left is None else left - shortened.num_documents
+            end += segment.num_tokens
             yield end
 
     def add(self, task: Task, segment: Segment) -> None:
@@ -127,8 +125,8 @@ class ShardWriter:
         """Lengthens the stream, up to the limit."""
         if self.is_enough:
             return
-        segment = _shortened(segment, self._left)
         if self._left is not None:
+            segment = segment.first(self._left)
             self._left -= segment.num_documents
         self.segments.append(segment)
         self.stream.append(segment)
@@ -191,11 +189,6 @@ class ShardWriter:
             while self._num_whole in self._committed:
                 self._num_whole += 1
             self.stream.drop(self._num_whole * self._a_shard)
-
-
-def _shortened(segment: Segment, left: int | None) -> Segment:
-    """Returns the segment, or as many of its first documents as a limit leaves."""
-    return segment if left is None else segment.first(max(left, 0))
 
 
 def _done(entry: dict[str, Any]) -> Future[dict[str, Any]]:
