@@ -70,7 +70,7 @@ def test_a_killed_remote_preparation_resumes_to_identical_bytes(
             with pytest.raises(FileNotFoundError, match="no finished bag-shard dataset"):
                 tstdata.DatasetCard.load(uri)
         count += 1
-    assert count > 12
+    assert count > 8  # More than the commits that finish a dataset: some died while it was encoded.
     assert object_store.tree("killed/bags") == tree(small_dataset)
 
 
