@@ -68,7 +68,7 @@ def test_a_pair_is_repeated_when_its_two_tokens_were_neighbours_before():
 
 
 class Copies:
-    """A model that is sure of the token that came half a row ago, and of nothing before."""
+    """A model that is sure of the token that came half a row ago, but not of the first of them."""
 
     def __init__(self, vocab_size: int, half: int) -> None:
         self.config, self.half = SimpleNamespace(vocab_size=vocab_size), half
@@ -77,7 +77,7 @@ class Copies:
         import torch
 
         logits = torch.zeros(*input_ids.shape, self.config.vocab_size)
-        for place in range(self.half - 1, input_ids.shape[1] - 1):
+        for place in range(self.half, input_ids.shape[1] - 1):
             next_one = input_ids[:, place + 1 - self.half, None]
             logits[:, place].scatter_(1, next_one, 50.0)
         return SimpleNamespace(logits=logits)
@@ -88,10 +88,10 @@ def test_what_copies_is_told_from_what_does_not():
 
     rows = torch.arange(8).repeat(3, 2)
     found = measure(Copies(vocab_size=11, half=8), rows)
-    # Of 15 predictions the last seven end a pair seen before; the one between the halves is sure too.
+    # Of 15 predictions the last seven end a pair seen before.
     assert found["repeated_share"] == pytest.approx(7 / 15, abs=1e-5)
     assert found["repeated_loss"] == pytest.approx(0, abs=1e-5)
-    assert found["other_loss"] == pytest.approx(7 / 8 * math.log(11), abs=1e-4)
+    assert found["other_loss"] == pytest.approx(math.log(11), abs=1e-4)
     assert found["random_loss"] == pytest.approx(math.log(11), abs=1e-4)
     assert found["random_again_loss"] == pytest.approx(0, abs=1e-5)
 
