@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .card import DatasetCard
 from .dataset_files import DatasetFiles
 from .merging import DOCUMENTS_DIR, DOCUMENTS_SCHEMA
+from .parquet import iter_batches, open_parquet
 
 Positions = npt.NDArray[np.int64]
 
@@ -69,10 +69,10 @@ class DocumentEnds:
         for name in sorted(name for name in self._card.files if name.startswith(DOCUMENTS_DIR)):
             try:
                 with files.open(name) as opened:
-                    file = pq.ParquetFile(opened)
+                    file = open_parquet(opened)
                     if not file.schema_arrow.equals(DOCUMENTS_SCHEMA):
                         raise ValueError(f"its columns are {file.schema_arrow.names}")
-                    for batch in file.iter_batches(1 << 16, columns=["source", "first_token", "num_tokens"]):
+                    for batch in iter_batches(file, 1 << 16, ["source", "first_token", "num_tokens"]):
                         yield self._check(batch)
             # Arrow raises many kinds of exception on what it did not write; none may end a verification.
             except Exception as error:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from .adopting import AdoptedIds
 from .adoption import Adoption
@@ -19,6 +18,7 @@ from .inspection import stored_tokenizer
 from .library_tokenizers import LibraryEncoder
 from .merging import DOCUMENTS_DIR
 from .packing import pack
+from .parquet import iter_batches, open_parquet
 from .source_file import SourceFile
 from .sources import Reading, source_file
 
@@ -73,7 +73,7 @@ def record_batches(files: DatasetFiles, card: DatasetCard) -> Iterator[Any]:
     """Yields the records of all documents as Arrow batches, in order."""
     for name in sorted(name for name in card.files if name.startswith(DOCUMENTS_DIR)):
         with files.open(name) as opened:
-            yield from pq.ParquetFile(opened).iter_batches(1 << 16, columns=_COLUMNS)
+            yield from iter_batches(open_parquet(opened), 1 << 16, _COLUMNS)
 
 
 def stored_encoder(files: DatasetFiles, card: DatasetCard) -> Encoder:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .formats import FORMATS
+from .parquet import open_parquet
 from .source_file import SourceFile, Span
 
 _READ_BYTES = 1 << 20
@@ -59,7 +60,7 @@ def cut_file(source: SourceFile, piece_bytes: int) -> list[Piece]:
 def _cut_groups(source: SourceFile, piece_bytes: int) -> list[Piece]:
     """Returns runs of row groups; their bytes are told by where the first column of each run lies."""
     with source.open() as opened:
-        metadata = pq.ParquetFile(opened).metadata
+        metadata = open_parquet(opened).metadata
     pieces: list[Piece] = []
     first = held = 0
     for group in range(metadata.num_row_groups):

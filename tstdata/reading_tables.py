@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .decompression import read_chunks
 from .file_systems import is_uri
+from .parquet import iter_batches, open_parquet
 from .reading import Document, OnBytes, Reject, SourceError, listing, naming, utf8_trouble
 from .source_file import SourceFile, Span
 
@@ -26,15 +26,13 @@ def read_parquet(
     row = 0
     try:
         with source.open() as opened:
-            file = pq.ParquetFile(opened, buffer_size=max(_BUFFER_BYTES, source.read_bytes))
+            file = open_parquet(opened, max(_BUFFER_BYTES, source.read_bytes))
             _check_column(file.schema_arrow, source.text_key)
             groups = range(file.num_row_groups) if span is None else range(span.start, span.stop)
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             row = sum(sizes[: groups.start])
             count = _ByteCount(source.size, file.metadata.num_rows, on_bytes)
-            for batch in file.iter_batches(
-                _BATCH_ROWS, row_groups=list(groups), columns=[source.text_key], use_threads=False
-            ):
+            for batch in iter_batches(file, _BATCH_ROWS, [source.text_key], groups):
                 yield from _texts(batch.column(0), row)
                 row += len(batch)
                 count.rows(len(batch))
@@ -50,7 +48,7 @@ def parquet_groups(source: SourceFile) -> list[int]:
     """
     try:
         with source.open() as opened:
-            metadata = pq.ParquetFile(opened).metadata
+            metadata = open_parquet(opened).metadata
             return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     except _damages(source) as error:
         raise SourceError(f"can't be read as parquet: {error}") from None
@@ -66,7 +64,8 @@ def read_arrow(
         with source.open() as opened:
             is_file = opened.read(len(_ARROW_FILE)) == _ARROW_FILE
             opened.seek(0)
-            reader = pa.ipc.open_file(opened) if is_file else pa.ipc.open_stream(opened)
+            open_ipc = pa.ipc.open_file if is_file else pa.ipc.open_stream
+            reader = open_ipc(opened, options=pa.ipc.IpcReadOptions(use_threads=False))
             _check_column(reader.schema, source.text_key)
             column = reader.schema.names.index(source.text_key)
             read = opened.tell()

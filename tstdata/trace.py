@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .card import DatasetCard
 from .dataset_files import DatasetFiles, DatasetPath
 from .formats import place_name
 from .merging import DOCUMENTS_DIR
+from .parquet import open_parquet, read_group
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _groups(files: DatasetFiles, card: DatasetCard, start: int, stop: int) -> It
     groups: list[tuple[str, int, int]] = []
     for path in sorted(name for name in card.files if name.startswith(DOCUMENTS_DIR)):
         with files.open(path) as opened:
-            metadata = pq.read_metadata(opened)
+            metadata = open_parquet(opened).metadata
         column = metadata.schema.names.index("first_token")
         for number in range(metadata.num_row_groups):
             groups.append((path, number, metadata.row_group(number).column(column).statistics.min))
@@ -58,4 +58,4 @@ def _groups(files: DatasetFiles, card: DatasetCard, start: int, stop: int) -> It
     for (path, number, first), end in zip(groups, ends, strict=True):
         if first < stop and end > start:
             with files.open(path) as opened:
-                yield pq.ParquetFile(opened).read_row_group(number)
+                yield read_group(open_parquet(opened), number)
