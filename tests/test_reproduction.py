@@ -16,14 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent / "benchmarks" / "reproduction"
 sys.path.insert(0, str(ROOT))
 
 import experiment as table  # noqa: E402
+from page import markers  # noqa: E402
 from repetition import MEASURES, measure, repeats_a_pair, token_losses  # noqa: E402
 
 
-@pytest.mark.parametrize("name", ["arms.yaml", "quick.yaml"])
+@pytest.mark.parametrize("name", ["main", "scale", "quick"])
 def test_every_run_of_the_table_is_a_config_that_tst_train_takes(name, tmp_path):
     import yaml
 
-    experiment = table.load(ROOT / name)
+    experiment = table.load_table(name)
     seen = set()
     for run in experiment.runs():
         file = tmp_path / "run.yaml"
@@ -36,13 +37,39 @@ def test_every_run_of_the_table_is_a_config_that_tst_train_takes(name, tmp_path)
 
 
 def test_the_table_has_what_the_issue_asks_of_it():
-    experiment = table.load(ROOT / "arms.yaml")
+    experiment = table.load_table("main")
     arms = experiment.arms
     assert len(arms["baseline"].seeds) >= 3 <= len(arms["s2"].seeds)
     lengths = {name: arm.steps / arms["baseline"].steps for name, arm in arms.items()}
     ladder = [lengths[name] for name in experiment.reports["main"] if arms[name].bag_size == 1]
     assert ladder == [1.0, 1.25, 1.5, 2.0]
     assert {arms[name].bag_size for name in experiment.reports["bag-sizes"]} == {1, 2, 3, 4, 6}
+
+
+def test_an_arm_of_both_tables_is_one_run():
+    main, scale = map(table.load_table, table.TABLES)
+    shared = {run.name: run for run in main.runs()}.keys() & {run.name: run for run in scale.runs()}.keys()
+    assert {"baseline-seed1", "s2-seed1"} <= shared
+    for run in main.runs():
+        if run.name in shared:
+            configs = [table.config_of(experiment, run, Path("work")) for experiment in (main, scale)]
+            assert configs[0] == configs[1]
+    text = [
+        experiment.model_dump(include={"corpus", "holdout", "vocab_size", "seq_len"})
+        for experiment in (main, scale)
+    ]
+    assert text[0] == text[1]
+
+
+def test_widths_and_budgets_are_compared_at_the_same_bag_sizes():
+    arms = table.load_table("scale").arms.values()
+    sizes = {}
+    for arm in arms:
+        sizes.setdefault((arm.model, arm.steps), set()).add(arm.bag_size)
+    assert {model for model, steps in sizes if steps == 8000} == {"w32", "w64", "w128"}
+    assert all(sizes[model, 8000] == {1, 2, 3, 4} for model in ("w32", "w64", "w128"))
+    assert {steps for model, steps in sizes if model == "w64"} == {4000, 8000, 16000}
+    assert all({1, 2, 4} <= found for found in sizes.values())
 
 
 def test_a_name_that_means_nothing_is_refused(tmp_path):
@@ -116,12 +143,13 @@ def test_token_losses_are_those_of_the_model_taken_one_by_one():
 def test_the_quick_reproduction_runs_goes_on_and_reports(tmp_path):
     page = tmp_path / "docs" / "reproduction.md"
     page.parent.mkdir()
-    page.write_text((ROOT.parent.parent / "docs" / "reproduction.md").read_text())
+    page.write_text("\n".join(markers("quick")))
     out = page.with_suffix("")
     command = [
         sys.executable,
         str(ROOT / "run.py"),
-        "--quick",
+        "--table",
+        "quick",
         "--work",
         str(tmp_path),
         "--report-to",
@@ -136,16 +164,16 @@ def test_the_quick_reproduction_runs_goes_on_and_reports(tmp_path):
     assert len(before) == 4
     assert "**6 of 6 runs.**" in page.read_text()
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    with (tmp_path / "results.csv").open() as file:
+    with (tmp_path / "quick" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["arm"] for row in rows) == sorted(
         ["baseline"] * 2 + ["s2"] * 2 + ["s2-output-only", "baseline-1.5x"]
     )
-    with (tmp_path / "claims.csv").open() as file:
+    with (tmp_path / "quick" / "claims.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
     assert (tmp_path / "reports" / "main" / "report.html").is_file()
     # Two measurements of one thing: the evaluation during training, and the exported model's losses, split.
-    with (tmp_path / "repetition.csv").open() as file:
+    with (tmp_path / "quick" / "repetition.csv").open() as file:
         split = {(row["arm"], row["seed"]): row for row in csv.DictReader(file)}
     assert len(split) == len(rows)
     for row in rows:
@@ -154,5 +182,9 @@ def test_the_quick_reproduction_runs_goes_on_and_reports(tmp_path):
         whole = share * part["repeated_loss"] + (1 - share) * part["other_loss"]
         assert whole == pytest.approx(float(row["eval_loss"]), abs=1e-4)
     names = {"results.csv", "curves.csv", "repetition.csv", "claims.csv", "curves.svg"}
-    assert {path.name for path in out.iterdir()} == names
-    assert all((tmp_path / name).read_bytes() == (out / name).read_bytes() for name in names)
+    assert {path.name for path in (out / "quick").iterdir()} == names
+    assert all(
+        (tmp_path / "quick" / name).read_bytes() == (out / "quick" / name).read_bytes() for name in names
+    )
+    (data,) = {row["data"] for row in rows}
+    assert f"All on one data set: training and held-out text {data}." in page.read_text()

@@ -13,12 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks" / "reproduction"))
 
 from claims import claim_rows  # noqa: E402
-from experiment import load  # noqa: E402
-from page import BEGIN, END, write_between_markers  # noqa: E402
+from experiment import TABLES, load_table  # noqa: E402
+from page import markers, write_between_markers  # noqa: E402
 from report import write_report  # noqa: E402
 from results import write_csv  # noqa: E402
 
-TABLE = load(ROOT / "benchmarks" / "reproduction" / "arms.yaml")
+TABLE = load_table("main")
 # Final losses by arm and seed; all else of the table has not been run.
 LOSSES = {
     "baseline": (3.00, 3.02, 2.98),
@@ -26,8 +26,7 @@ LOSSES = {
     "baseline-1.25x": (2.94,),
     "baseline-1.5x": (2.86,),
     "s4": (2.95,),
-    "narrow-baseline": (3.3,),
-    "narrow-s2": (3.4,),
+    "s6": (3.1,),
     "half-rate-baseline": (2.96,),
     "half-rate-s2": (2.93,),
 }
@@ -57,9 +56,11 @@ def write_tables(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report's directory; its page lies beside it."""
-    folder = tmp_path_factory.mktemp("docs") / "reproduction"
-    folder.mkdir()
-    folder.with_suffix(".md").write_text(f"# Mine\n\n{BEGIN}\nold\n{END}\nThe end.\n")
+    folder = tmp_path_factory.mktemp("docs") / "reproduction" / "main"
+    folder.mkdir(parents=True)
+    first, last = markers("main")
+    other = "\n".join(markers("scale"))
+    folder.parent.with_suffix(".md").write_text(f"# Mine\n\n{other}\n{first}\nold\n{last}\nThe end.\n")
     write_tables(folder)
     write_report(TABLE, folder)
     return folder
@@ -67,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(folder: Path) -> str:
-    return folder.with_suffix(".md").read_text()
+    return folder.parent.with_suffix(".md").read_text()
 
 
 def cells(page: str, first: str) -> list[str]:
@@ -140,7 +141,7 @@ def test_an_arm_has_its_gains_and_its_step_ratio(page):
             f"{data:+.4f}",
         )
     ]
-    assert cells(page, "narrow-s2")[-3:] == ["-0.1000", "below 1.00", ""]
+    assert cells(page, "s6")[-3:] == ["-0.1000", "below 1.00", ""]
     # An arm of another peak rate is held to the baseline of that rate.
     assert cells(page, "half-rate-s2")[-3:] == ["+0.0300", "above 1.00", ""]
     assert cells(page, "baseline-2x") == ["baseline-2x", "64", "32,000", "0 of 1", "", "", "", "", ""]
@@ -153,23 +154,26 @@ def test_the_page_tells_where_in_a_row_the_loss_lies(page):
 
 
 def test_the_page_says_how_much_of_the_table_is_there(page):
-    assert f"**13 of {len(TABLE.runs())} runs.**" in page
+    assert f"**12 of {len(TABLE.runs())} runs.**" in page
     assert "has not been run" in page
 
 
 def test_the_best_bag_size_is_told_for_each_width(page):
-    assert "width 64, 16,000 steps: lowest at s = 2 (s = 1: 3.0000, s = 2: 2.9000, s = 4: 2.9500)" in page
-    # One bag size alone shows no shape.
-    assert "width 32" not in page
+    assert (
+        "width 64, 16,000 steps: lowest at s = 2 (s = 1: 3.0000, s = 2: 2.9000, s = 4: 2.9500, s = 6: 3.1000)"
+        in page
+    )
+    # One bag size alone, that of half the rate, shows no shape.
+    assert page.count("lowest at s = ") == 1
 
 
 def test_only_what_is_between_the_markers_is_replaced_and_links_lead_somewhere(folder, page):
     assert page.startswith("# Mine\n\n")
-    assert page.endswith(f"{END}\nThe end.\n")
+    assert page.endswith(f"{markers('main')[1]}\nThe end.\n")
     assert "old" not in page
     for target in re.findall(r"\]\(([^)]+)\)", page):
-        assert (folder.parent / target).is_file(), target
-    before = {path: path.read_bytes() for path in [*folder.iterdir(), folder.with_suffix(".md")]}
+        assert (folder.parent.parent / target).is_file(), target
+    before = {path: path.read_bytes() for path in [*folder.iterdir(), folder.parent.with_suffix(".md")]}
     write_report(TABLE, folder)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -178,15 +182,32 @@ def test_a_page_without_its_markers_is_refused_and_left_alone(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("precious")
     with pytest.raises(ValueError, match=r"page\.md lacks the lines"):
-        write_between_markers(page, "results")
+        write_between_markers(page, "main", "results")
     assert page.read_text() == "precious"
 
 
 def test_the_committed_page_can_take_results(tmp_path):
     page = tmp_path / "reproduction.md"
     page.write_text((ROOT / "docs" / "reproduction.md").read_text())
-    write_between_markers(page, "results")
-    assert "\n\nresults\n\n" in page.read_text()
+    for table in TABLES:
+        write_between_markers(page, table, f"results of {table}")
+    assert all(f"\n\nresults of {table}\n\n" in page.read_text() for table in TABLES)
+
+
+def test_runs_of_two_data_sets_are_told(tmp_path):
+    for data, told in (("aa aa", "All on one data set: training and held-out text aa."), ("aa bb", "do not")):
+        folder = tmp_path / data / "main"
+        folder.mkdir(parents=True)
+        folder.parent.with_suffix(".md").write_text("\n".join(markers("main")))
+        names = zip(("baseline", "s2"), data.split(), strict=True)
+        rows = [{"arm": arm, "seed": 1, "tokens": 9, "eval_loss": 3, "data": one} for arm, one in names]
+        write_csv(folder / "results.csv", rows)
+        write_csv(
+            folder / "curves.csv",
+            [{"arm": row["arm"], "seed": 1, "step": 16000, "eval_loss": 3} for row in rows],
+        )
+        write_report(TABLE, folder)
+        assert told in folder.parent.with_suffix(".md").read_text()
 
 
 def test_figures_are_files_of_their_own_with_a_name_for_each_line(folder):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 SAVES_A_RUN = 16
+TABLES = ("main", "scale")
 
 
 class Section(BaseModel):
@@ -89,6 +90,11 @@ class Run:
     def name(self) -> str:
         """The name of its directory."""
         return f"{self.arm}-seed{self.seed}"
+
+
+def load_table(name: str) -> Experiment:
+    """Reads a table that lies beside this file."""
+    return load(Path(__file__).with_name(f"{name}.yaml"))
 
 
 def load(file: Path) -> Experiment:

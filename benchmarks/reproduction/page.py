@@ -12,8 +12,6 @@ from tstruns.arms import Spread
 from tstruns.bag_sizes import Sweep
 from tstruns.ladder import Ladder, Reading
 
-BEGIN, END = "<!-- made by run.py --report-to: begin -->", "<!-- made by run.py --report-to: end -->"
-
 EXPLANATION = """\
 Gain: the loss of the baseline of the same width, peak rate and number of steps (equal FLOPs), or that
 reads as many tokens (equal data), less the arm's; above 0 the arm is ahead. Step ratio: the steps that a
@@ -28,17 +26,23 @@ neighbours earlier in the row already, so it can be copied. Random tokens: rows 
 second half is the first again; nothing but copying helps there."""
 
 
-def write_between_markers(page: Path, text: str) -> None:
-    """Puts text between the page's two markers, in place of what is there.
+def markers(table: str) -> tuple[str, str]:
+    """Returns the two lines of a page between which a table's results go."""
+    return f"<!-- made by run.py, table {table}: begin -->", f"<!-- made by run.py, table {table}: end -->"
+
+
+def write_between_markers(page: Path, table: str, text: str) -> None:
+    """Puts text between the page's two markers of a table, in place of what is there.
 
     Raises:
         ValueError: The page has not both markers, in their order.
     """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = markers(table)
+    before, begin, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{page} lacks the lines {BEGIN!r} and {END!r}; results go between them")
-    page.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{page} lacks the lines {first!r} and {last!r}; results go between them")
+    page.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}", encoding="utf-8")
 
 
 def results_text(
@@ -54,6 +58,7 @@ def results_text(
     parts = [
         f"**{done} of {planned} runs.**"
         + (" The rest has not been run: arms and claims that want for it say so." if done < planned else ""),
+        *_data(arms),
         "### The paper's claims here",
         *_claims(arms, claims),
         "### Every arm",
@@ -75,6 +80,14 @@ def results_text(
         + f"and [claims.csv]({folder}/claims.csv)."
     )
     return "\n\n".join(parts)
+
+
+def _data(arms: dict[str, ArmResult]) -> list[str]:
+    """Tells what data the runs had; Debian's packages change, and so does the text that is made of them."""
+    found = sorted(frozenset().union(*(arm.data for arm in arms.values())))
+    if len(found) > 1:
+        return [f"**Runs of {len(found)} data sets ({', '.join(found)}): their losses do not compare.**"]
+    return [f"All on one data set: training and held-out text {found[0]}."] if found else []
 
 
 def _claims(arms: dict[str, ArmResult], claims: list[dict[str, Any]]) -> list[str]:

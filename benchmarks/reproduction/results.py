@@ -24,6 +24,7 @@ class ArmResult:
     tokens: int
     by_seed: dict[int, float]
     curves: tuple[tuple[tuple[int, float], ...], ...]
+    data: frozenset[str] = frozenset()
 
     @property
     def eval_loss(self) -> Spread:
@@ -72,6 +73,7 @@ def _totals(arm: str, settings: ArmSettings, run: FinishedRun) -> dict[str, Any]
         "hours": round(run.hours, 4),
         "train_loss": round(run.train_loss, 5) if run.train_loss is not None else None,
         "eval_loss": round(run.eval_loss, 5),
+        "data": f"{run.summary['train_data']['sha256'][:8]}-{run.summary['eval_data']['sha256'][:8]}",
     }
 
 
@@ -99,6 +101,7 @@ def read_results(experiment: Experiment, folder: Path) -> dict[str, ArmResult]:
                 )
                 for row in totals[name]
             ),
+            frozenset(row["data"] for row in totals[name] if row.get("data")),
         )
         for name, settings in experiment.arms.items()
         if name in totals

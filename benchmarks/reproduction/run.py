@@ -1,23 +1,24 @@
-"""The paper's claims at a scale that two cores can train: every arm of arms.yaml, then reports and tables.
+"""The paper's claims at a scale that two cores can train: every arm of two tables, then reports.
 
     python benchmarks/reproduction/run.py --work /tmp/tst-reproduction
 
-Runs of the table train side by side, one thread each, through `tst prepare` and `tst train`. Interrupted, the
-same command goes on; finished runs are not run again. It leaves in --work:
+The tables are main.yaml (one size and length, every claim) and scale.yaml (budgets and widths). Their runs
+train side by side, one thread each, through `tst prepare` and `tst train`. Interrupted, the same command goes
+on; finished runs are not run again. It leaves in --work:
 
-    runs/NAME/            a run directory each
-    reports/NAME/         `tst compare` over the arms of each report
-    results.csv           every run's totals
-    curves.csv            every run's evaluations
-    repetition.csv        every run's loss at tokens that repeat what their row had, and at others
-    claims.csv            each claim of the paper: the difference here, and its standard error over seeds
-    curves.svg            the main report's arms over their steps
-    loss-over-s.svg       final loss over bag size, a line for each width and length
+    runs/NAME/                  a run directory each; an arm of both tables is one run
+    reports/NAME/               `tst compare` over the arms of each report
+    TABLE/results.csv           every run's totals, and which data it had
+    TABLE/curves.csv            every run's evaluations
+    TABLE/repetition.csv        every run's loss at tokens that repeat what their row had, and at others
+    TABLE/claims.csv            each claim: the difference here, and its standard error over seeds
+    TABLE/curves.svg            the main report's arms over their steps
+    TABLE/loss-over-s.svg       final loss over bag size, a line for each width and length
 
---report-to docs/reproduction writes the last six there too, and all of it as text between the two markers of
-docs/reproduction.md. What is not finished is left out, and the text says how much of the table is there.
---report-only trains nothing. --quick is the same over tiny runs in about two minutes. --only ARM... takes
-some arms of the table.
+--report-to docs/reproduction writes the last six there too, and all of it as text between the markers of each
+table in docs/reproduction.md. What is not finished is left out, and the text says how much of the table is
+there. --report-only trains nothing. --table scale takes one table, --only ARM... some arms of it; --table
+quick is the same over tiny runs in about two minutes.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
-from experiment import Experiment, Run, config_of, load
+from experiment import TABLES, Experiment, Run, config_of, load_table
 from repetition import REPETITION, repetition_rows
 from report import write_report
 from results import finished_runs, write_csv, write_results
@@ -38,8 +39,6 @@ from text import make_data
 from tstruns import RunDirectory
 from tstruns.compare import compare
 
-HERE = Path(__file__).parent
-
 
 def main() -> int:
     """Runs what is not done yet; returns 0 when all of it is."""
@@ -47,22 +46,27 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, required=True, help="directory of everything it makes")
-    parser.add_argument("--quick", action="store_true", help="tiny runs: whether it runs, in two minutes")
+    parser.add_argument("--table", choices=(*TABLES, "quick"), help="one table (default: both; not quick)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side (%(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="ARM", help="some arms of the table")
+    parser.add_argument("--only", nargs="+", metavar="ARM", help="some arms of --table")
     parser.add_argument("--report-to", type=Path, metavar="DIR", help="where tables and figures go too")
     parser.add_argument("--report-only", action="store_true", help="train nothing; report what is finished")
     args = parser.parse_args()
     work = args.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    experiment = load(HERE / ("quick.yaml" if args.quick else "arms.yaml"))
-    unknown = set(args.only or ()) - set(experiment.arms)
-    if unknown:
-        parser.error(
-            f"--only: no arm named {', '.join(sorted(unknown))}; there are {', '.join(experiment.arms)}"
-        )
-    fine = args.report_only or run_all(experiment, work, args.only or list(experiment.arms), args.jobs)
-    gather(experiment, work, args.report_to)
+    tables = {name: load_table(name) for name in ([args.table] if args.table else TABLES)}
+    if args.only and not args.table:
+        parser.error("--only takes arms of one table: name it by --table")
+    fine = True
+    for name, experiment in tables.items():
+        unknown = set(args.only or ()) - set(experiment.arms)
+        if unknown:
+            parser.error(
+                f"--only: no arm named {', '.join(sorted(unknown))}; there are {', '.join(experiment.arms)}"
+            )
+        if not args.report_only:
+            fine = run_all(experiment, work, args.only or list(experiment.arms), args.jobs) and fine
+        gather(experiment, work, [folder / name for folder in (work, args.report_to) if folder])
     return 0 if fine else 1
 
 
@@ -100,11 +104,11 @@ def train(experiment: Experiment, run: Run, work: Path) -> bool:
     return True
 
 
-def gather(experiment: Experiment, work: Path, report_to: Path | None) -> None:
+def gather(experiment: Experiment, work: Path, folders: list[Path]) -> None:
     """Writes tables, figures and reports from the run directories of all finished runs."""
     finished = finished_runs(experiment, work)
     repetition = repetition_rows(experiment, finished, work)
-    for folder in (work, report_to.resolve()) if report_to else (work,):
+    for folder in folders:
         write_results(experiment, finished, folder)
         write_csv(folder / REPETITION, repetition)
         write_report(experiment, folder)
@@ -112,7 +116,7 @@ def gather(experiment: Experiment, work: Path, report_to: Path | None) -> None:
         folders = [run.path for arm in arms for run in finished.get(arm, ())]
         if len(folders) > 1:
             print(compare(folders, work / "reports" / name).report)
-    print((report_to or work) / "results.csv")
+    print(folders[-1] / "results.csv")
 
 
 def say(text: str) -> None:
