@@ -59,6 +59,7 @@ def test_memory_is_that_of_the_arm_alone():
     assert extra / (512 * 8000 * 4) == pytest.approx(3, abs=0.3)
 
 
+@pytest.mark.slow
 def test_memory_that_making_the_inputs_left_is_not_taken_again_unseen():
     """One [N, V] for ours, the gradient of the logits: every time; unseen it was in every other process."""
     case = case_of("logits", 1024, 32_000, dtype="bfloat16") | {"task": "memory", "arms": ["multi_hot"]}

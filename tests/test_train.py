@@ -95,7 +95,13 @@ def test_the_checkpoint_carries_the_dataset_s_tokenizer_and_vocabulary(finished,
     assert vocabulary == tokenizer.get_vocab(with_added_tokens=True)
 
 
-@pytest.mark.parametrize("model", [LLAMA, GPT2_WITH_DROPOUT], ids=["llama", "gpt2-with-dropout"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(LLAMA, id="llama"),
+        pytest.param(GPT2_WITH_DROPOUT, id="gpt2-with-dropout", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_resumed_by_the_same_command_has_the_metrics_of_an_unbroken_one(
     model, small_dataset, tmp_path
 ):
