@@ -60,8 +60,9 @@ def shape_recipe(run: str) -> str:
 @pytest.mark.parametrize(("recipe", "name"), SHAPES.items())
 def test_a_shape_has_the_parameters_counted_by_hand(recipe, name):
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.modeling_utils import no_init_weights
 
-    with torch.device("meta"):
+    with torch.device("meta"), no_init_weights():
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**model_config(recipe)))
     built = sum(weight.numel() for weight in model.parameters())
     shape = shape_of(model_config(recipe))
