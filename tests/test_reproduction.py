@@ -161,6 +161,7 @@ def test_the_quick_reproduction_runs_goes_on_and_reports(tmp_path):
     assert "**4 of 6 runs.**" in page.read_text()
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == str(out / "quick" / "results.csv")
     assert len(before) == 4
     assert "**6 of 6 runs.**" in page.read_text()
     assert before == {path: path.stat().st_mtime_ns for path in before}

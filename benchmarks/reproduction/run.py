@@ -54,6 +54,7 @@ def main() -> int:
     args = parser.parse_args()
     work = args.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    results = [work, *([args.report_to.resolve()] if args.report_to else [])]
     tables = {name: load_table(name) for name in ([args.table] if args.table else TABLES)}
     if args.only and not args.table:
         parser.error("--only takes arms of one table: name it by --table")
@@ -66,7 +67,7 @@ def main() -> int:
             )
         if not args.report_only:
             fine = run_all(experiment, work, args.only or list(experiment.arms), args.jobs) and fine
-        gather(experiment, work, [folder / name for folder in (work, args.report_to) if folder])
+        gather(experiment, work, [folder / name for folder in results])
     return 0 if fine else 1
 
 
@@ -113,9 +114,9 @@ def gather(experiment: Experiment, work: Path, folders: list[Path]) -> None:
         write_csv(folder / REPETITION, repetition)
         write_report(experiment, folder)
     for name, arms in experiment.reports.items():
-        folders = [run.path for arm in arms for run in finished.get(arm, ())]
-        if len(folders) > 1:
-            print(compare(folders, work / "reports" / name).report)
+        runs = [run.path for arm in arms for run in finished.get(arm, ())]
+        if len(runs) > 1:
+            print(compare(runs, work / "reports" / name).report)
     print(folders[-1] / "results.csv")
 
 
