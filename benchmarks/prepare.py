@@ -129,6 +129,7 @@ def medians(arms: dict[str, Callable[[], float]], rounds: int) -> dict[str, floa
     found: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         for name, arm in arms.items():
+            os.sync()  # What the arm before it has left to be written is not this one's.
             found[name].append(arm())
             print(f"round {number + 1}: {name} {found[name][-1]:.2f} s", file=sys.stderr)
     return {name: statistics.median(values) for name, values in found.items()}
