@@ -52,19 +52,18 @@ def main() -> int:
     parser.add_argument("--report-to", type=Path, metavar="DIR", help="where tables and figures go too")
     parser.add_argument("--report-only", action="store_true", help="train nothing; report what is finished")
     args = parser.parse_args()
-    work = args.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    results = [work, *([args.report_to.resolve()] if args.report_to else [])]
     tables = {name: load_table(name) for name in ([args.table] if args.table else TABLES)}
     if args.only and not args.table:
         parser.error("--only takes arms of one table: name it by --table")
+    known = [arm for experiment in tables.values() for arm in experiment.arms]
+    unknown = set(args.only or ()) - set(known)
+    if unknown:
+        parser.error(f"--only: no arm named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    work = args.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    results = [work, *([args.report_to.resolve()] if args.report_to else [])]
     fine = True
     for name, experiment in tables.items():
-        unknown = set(args.only or ()) - set(experiment.arms)
-        if unknown:
-            parser.error(
-                f"--only: no arm named {', '.join(sorted(unknown))}; there are {', '.join(experiment.arms)}"
-            )
         if not args.report_only:
             fine = run_all(experiment, work, args.only or list(experiment.arms), args.jobs) and fine
         gather(experiment, work, [folder / name for folder in results])
