@@ -105,7 +105,8 @@ def _start_worker() -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "tstdata.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
+        # Nobody here multiplies matrices, and the threads for it would spin on the cores of the others.
+        env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": paths},
     )
 
 

@@ -3,16 +3,35 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
+
+# How often a process that others wait for tells them.
+_TELLING_SECONDS = 0.25
+
+
+class _Bar(tqdm):
+    """A bar that works out its rate of tokens when it is drawn."""
+
+    tokens = 0
+
+    @property
+    def format_dict(self) -> Any:
+        shown = super().format_dict
+        if self.tokens:
+            rate = self.tokens / max(shown["elapsed"], 1e-9)
+            shown["postfix"] = f"{tqdm.format_sizeof(rate)} tokens/s"
+        return shown
 
 
 class Progress:
     """A bar that any thread may advance; silent unless `shown`."""
 
     def __init__(self, title: str, total_bytes: int, shown: bool) -> None:
-        self._bar = tqdm(
+        self._bar = _Bar(
             total=total_bytes,
             desc=title,
             unit="B",
@@ -22,8 +41,6 @@ class Progress:
             mininterval=0.5,
         )
         self._lock = threading.Lock()
-        self._tokens = 0
-        self._start = time.monotonic()
 
     def __enter__(self) -> "Progress":
         return self
@@ -36,8 +53,26 @@ class Progress:
     def advance(self, num_bytes: int, num_tokens: int = 0) -> None:
         """Counts bytes read and tokens made since the last call."""
         with self._lock:
-            self._tokens += num_tokens
-            if self._tokens:
-                rate = self._tokens / max(time.monotonic() - self._start, 1e-9)
-                self._bar.set_postfix_str(f"{tqdm.format_sizeof(rate)} tokens/s", refresh=False)
+            self._bar.tokens += num_tokens
             self._bar.update(num_bytes)
+
+
+class Telling:
+    """Progress on its way to another process: many amounts in one message, as each costs both time."""
+
+    def __init__(self, tell: Callable[[int, int], object]) -> None:
+        self._tell, self._told = tell, time.monotonic()
+        self._num_bytes = self._num_tokens = 0
+
+    def advance(self, num_bytes: int, num_tokens: int) -> None:
+        """Counts; tells of all since the last time if that is some time ago."""
+        self._num_bytes += num_bytes
+        self._num_tokens += num_tokens
+        if time.monotonic() - self._told >= _TELLING_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tells of what has not been told."""
+        self._tell(self._num_bytes, self._num_tokens)
+        self._num_bytes = self._num_tokens = 0
+        self._told = time.monotonic()

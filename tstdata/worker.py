@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
+from .progress import Telling
 from .tasks import run_task
 
 
@@ -29,6 +30,7 @@ def main() -> None:
         pickle.dump((kind, value), answers)
         answers.flush()
 
+    telling = Telling(lambda *amounts: answer("progress", amounts))
     encoder = None
     while True:
         message = inbox.get()
@@ -40,7 +42,8 @@ def main() -> None:
                 value = loaded.identity, warning
             else:
                 job, task = message
-                run_task(task, job, encoder, lambda *amounts: answer("progress", amounts))
+                run_task(task, job, encoder, telling.advance)
+                telling.tell()
         except Exception as error:  # Told to the parent, which raises it in the user's process.
             answer("error", portable(error))
         else:
