@@ -27,6 +27,8 @@ from .encoder import Encoder, Ids
 _PIECE = 1 << 20
 _AHEAD = 1 << 12
 _TRIES = 32
+# Places are looked for in such a part of a piece before its end: a small one first, for the patterns cost.
+_PARTS = (1 / 64, 1 / 4)
 DEFAULT_MAX_WHOLE = 1 << 22
 # A line that begins with a letter, or a word after a space: in front of the letter, or of the space.
 _PLACES = (re.compile(r"(?<=[\w.,;:)}\]]\n)(?=[A-Za-z])"), re.compile(r"(?<=[A-Za-z0-9])(?= [A-Za-z])"))
@@ -75,8 +77,8 @@ def encode_long(text: str, encoder: Encoder, most_whole: int) -> Ids:
 def _next_cut(text: str, start: int, encoder: Encoder, most: int) -> tuple[int, Ids] | None:
     """Returns where the next piece ends, of not much more than _PIECE and at most `most`, and its ids."""
     stops = range(start + _PIECE, start + max(most, _PIECE) + 1, _PIECE)
-    for stop, pattern in itertools.product(stops, _PLACES):
-        places = [match.start() for match in pattern.finditer(text, stop - _PIECE // 4, stop)]
+    for stop, part, pattern in itertools.product(stops, _PARTS, _PLACES):
+        places = [match.start() for match in pattern.finditer(text, stop - int(_PIECE * part), stop)]
         for place in places[: -_TRIES - 1 : -1]:
             ahead = text[place : place + _AHEAD]
             if len(_WORDS.findall(ahead)) < _LEAST_WORDS:
