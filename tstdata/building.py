@@ -29,7 +29,7 @@ from .shard_writing import ShardWriter
 from .shards import INDEX_FILE, ShardLayout, write_index
 from .source_file import SourceFile
 from .tasks import EncodeJob, Task
-from .tokenizer import LoadedTokenizer
+from .tokenizer import KnownTokenizer
 
 
 def unfinished_dir(out: Path, base: DatasetCard | None) -> Path:
@@ -45,7 +45,7 @@ class Building:
     request: Request
     files: Sequence[SourceFile]
     tasks: Sequence[Task]
-    loaded: LoadedTokenizer
+    tokenizer: KnownTokenizer
     layout: ShardLayout
     options: PrepareOptions
     base: DatasetCard | None = None
@@ -95,7 +95,7 @@ class Building:
         part = len(base.parts) if base else 0
         names += write_rejects(self.out, shards.segments, len(self.files), part)
         if base is None:
-            copy_tokenizer(self.out, self.loaded)
+            copy_tokenizer(self.out, self.tokenizer)
         # Between these two renames the index knows of shards that the card does not: they are not part of the
         # dataset yet, to whoever reads the card.
         write_index(self.out, entries)
@@ -104,7 +104,7 @@ class Building:
 
     def _encode(self, engine: Engine, shards: ShardWriter) -> None:
         """Runs the tasks that have no committed segment yet; with a limit, no more than it takes."""
-        identity = self.loaded.identity
+        identity = self.tokenizer.identity
         job = EncodeJob(
             work=self.work,
             selection=self.options.selection,
@@ -113,7 +113,7 @@ class Building:
             eos_token=identity.eos_token,
             eos_id=identity.eos_id,
             bos_id=identity.bos_id,
-            dtype=self.loaded.dtype,
+            dtype=self.tokenizer.dtype,
         )
         with Progress("preparing", sum(task.size for task in self.tasks), self.options.progress) as bar:
             found = [(task, self._find(task)) for task in self.tasks]
@@ -126,12 +126,12 @@ class Building:
             step = len(missing) if self.options.limit is None else self.options.workers
             for start in range(0, len(missing), max(step, 1)):
                 if not shards.is_enough:
-                    engine.run(missing[start : start + step], job, self.loaded, bar.advance, shards.add)
+                    engine.run(missing[start : start + step], job, bar.advance, shards.add)
 
     def _find(self, task: Task) -> Segment | None:
         """Returns a task's committed segment; not one that now would be made otherwise."""
         found = find_segment(segment_stem(self.work, task.index))
-        if found is None or found.marker.encoder not in kept_encoders(self.options.encoder, self.loaded):
+        if found is None or found.marker.encoder not in kept_encoders(self.options.encoder, self.tokenizer):
             return None
         return None if found.marker.num_rejected and self.options.on_error == "fail" else found
 
@@ -157,7 +157,7 @@ class Building:
             format_version=FORMAT_VERSION,
             recipe=parts[0].recipe,
             recipe_sha256=sha256_of(parts[0].recipe.model_dump(mode="json")),
-            tokenizer=self.loaded.identity,
+            tokenizer=self.tokenizer.identity,
             seq_len=self.layout.seq_len,
             dtype=self.layout.dtype,
             **{name: sum(getattr(one, name) for one in parts) for name in COUNTS},

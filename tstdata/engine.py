@@ -12,7 +12,7 @@ from .fast_encoder import choose_encoder
 from .library_tokenizers import LibraryEncoder, TiktokenTokenizer
 from .segments import Segment
 from .tasks import EncodeJob, Task, run_task
-from .tokenizer import LoadedTokenizer, load_tokenizer
+from .tokenizer import KnownTokenizer, LoadedTokenizer, load_tokenizer
 
 Progress = Callable[[int, int], object]
 OnDone = Callable[[Task, Segment], object]
@@ -49,15 +49,19 @@ class EncoderSpec:
 class Engine(Protocol):
     """Runs tasks; a context manager, so that what it holds ends with it."""
 
-    def run(
-        self, tasks: Sequence[Task], job: EncodeJob, loaded: LoadedTokenizer, progress: Progress, done: OnDone
-    ) -> None:
-        """Runs all tasks to committed segments.
+    def load(self) -> KnownTokenizer:
+        """Loads the tokenizer where tasks are run, or here if that is elsewhere; returns what is known of it.
+
+        Raises:
+            ValueError: The files can't be read, or it has no end-of-text: see `load_tokenizer`.
+        """
+
+    def run(self, tasks: Sequence[Task], job: EncodeJob, progress: Progress, done: OnDone) -> None:
+        """Runs all tasks to committed segments, with the tokenizer that was loaded in all processes.
 
         Args:
             tasks: In any order; an engine starts them in this one.
             job: How.
-            loaded: The tokenizer, which must be the same in all processes.
             progress: Told of (bytes read, tokens made), from any thread.
             done: Told of each task and its segment, from any thread.
 
@@ -78,14 +82,19 @@ class InProcess:
 
     def __init__(self, spec: EncoderSpec) -> None:
         self._spec = spec
+        self._loaded: LoadedTokenizer | None = None
         self._encoder: Encoder | None = None  # Chosen once: its proof takes a second.
 
-    def run(
-        self, tasks: Sequence[Task], job: EncodeJob, loaded: LoadedTokenizer, progress: Progress, done: OnDone
-    ) -> None:
+    def load(self) -> KnownTokenizer:
+        """See `Engine`."""
+        self._loaded = self._spec.load()
+        return self._loaded.known
+
+    def run(self, tasks: Sequence[Task], job: EncodeJob, progress: Progress, done: OnDone) -> None:
         """See `Engine`."""
         if tasks and self._encoder is None:
-            self._encoder, warning = self._spec.choose(loaded)
+            assert self._loaded is not None
+            self._encoder, warning = self._spec.choose(self._loaded)
             if warning is not None:
                 warnings.warn(warning, stacklevel=2)
         for task in tasks:

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .encoder import ADOPTED, Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
-from .tokenizer import LoadedTokenizer
+from .tokenizer import KnownTokenizer
 from .torture import torture_texts
 
 ENCODERS = ("auto", "reference", "fast")
@@ -58,13 +58,13 @@ def fast_name() -> str:
     return f"fastokens {importlib.metadata.version('fastokens')}"
 
 
-def kept_encoders(wish: str, loaded: LoadedTokenizer) -> list[str]:
+def kept_encoders(wish: str, tokenizer: KnownTokenizer) -> list[str]:
     """Returns the names of encoders whose finished tasks a resumed preparation keeps.
 
     The reference's always; the fast one's, of the installed version, unless the reference was asked for: that
     is what one does after the spot check has found the fast one wrong.
     """
-    kept = [ADOPTED, reference_name(), *([loaded.library.name] if loaded.library else [])]
+    kept = [ADOPTED, reference_name(), *([tokenizer.library_name] if tokenizer.library_name else [])]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         if wish != "reference":
             kept.append(fast_name())

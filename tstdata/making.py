@@ -9,7 +9,8 @@ from pathlib import Path
 from .building import Building, unfinished_dir
 from .card import DatasetCard, Recipe
 from .dataset_files import DatasetFiles
-from .engine import EncoderSpec, Engine
+from .encoder import Encoder
+from .engine import Engine
 from .estimate import Estimate, estimate
 from .file_systems import is_uri
 from .lock import hold
@@ -21,7 +22,7 @@ from .shard_reading import read_index
 from .shards import HASHES, ShardLayout
 from .source_file import SourceFile
 from .tasks import Task
-from .tokenizer import LoadedTokenizer
+from .tokenizer import KnownTokenizer
 
 
 @dataclass(frozen=True)
@@ -51,30 +52,31 @@ class PrepareReport:
 
 @dataclass
 class Making:
-    """What the datasets of one call have in common: one, or the two of a holdout."""
+    """What the datasets of one call have in common: one, or the two of a holdout.
+
+    With a `trial`, the encoder to try a sample with, nothing is made but an estimate.
+    """
 
     files: tuple[SourceFile, ...]
     tasks: Sequence[Task]
-    spec: EncoderSpec
-    loaded: LoadedTokenizer
+    tokenizer: KnownTokenizer
     engine: Engine
     append: bool
-    dry_run: bool
+    trial: Encoder | None
     work_dir: Path | None
 
     def make(self, out: str, options: PrepareOptions) -> PrepareReport:
         """Makes one dataset."""
-        layout = ShardLayout(options.seq_len, self.loaded.dtype, options.compression, options.size_limit)
+        layout = ShardLayout(options.seq_len, self.tokenizer.dtype, options.compression, options.size_limit)
         layout.check()
-        identity = self.loaded.identity
+        identity = self.tokenizer.identity
         report = PrepareReport(
             out, self.files, len(self.tasks), layout.dtype, identity.eos_token, identity.eos_id
         )
         if not is_uri(out):
             check_output(Path(out))
-        if self.dry_run:
-            encoder, _ = self.spec.choose(self.loaded)
-            return dataclasses.replace(report, estimate=estimate(self.files, encoder, layout, options))
+        if self.trial is not None:
+            return dataclasses.replace(report, estimate=estimate(self.files, self.trial, layout, options))
         request = self._request(options)
         remote = RemoteOutput(out, self.work_dir) if is_uri(out) else None
         if remote is not None:
@@ -100,13 +102,15 @@ class Making:
             start = begin_append if self.append else begin
             already_done = start(out, request, self.files, self.tasks, options)
             if not already_done:
-                building = Building(out, request, self.files, self.tasks, self.loaded, layout, options, base)
+                building = Building(
+                    out, request, self.files, self.tasks, self.tokenizer, layout, options, base
+                )
                 building.run(self.engine)
             shutil.rmtree(work, ignore_errors=True)
         return already_done
 
     def _request(self, options: PrepareOptions) -> Request:
-        identity = self.loaded.identity
+        identity = self.tokenizer.identity
         recipe = Recipe(
             seq_len=options.seq_len,
             text_key=options.text_key,

@@ -16,7 +16,7 @@ from .commit import committing, file_sha256
 from .fingerprints import fingerprint, join_blocks, num_blocks
 from .segments import Segment
 from .source_file import SourceFile
-from .tokenizer import LoadedTokenizer
+from .tokenizer import KnownTokenizer
 
 DOCUMENTS_DIR = "documents"
 TOKENIZER_DIR = "tokenizer"
@@ -97,7 +97,7 @@ def _documents_table(records: Any, paths: Sequence[str], first_token: int, first
     return pa.Table.from_arrays(columns, schema=DOCUMENTS_SCHEMA)
 
 
-def copy_tokenizer(out: Path, tokenizer: LoadedTokenizer) -> None:
+def copy_tokenizer(out: Path, tokenizer: KnownTokenizer) -> None:
     """Copies the tokenizer's files beside the shards.
 
     Raises:

@@ -3,7 +3,7 @@
 Workers are fresh interpreters (`python -m tstdata.worker`) that read pickled messages from their standard
 input and answer on their standard output. So a script that calls `prepare` needs no
 `if __name__ == "__main__"`, nothing is forked under running threads, and a worker whose parent was killed
-sees its input end and stops. They load the tokenizer while their parent still does.
+sees its input end and stops. They alone load the tokenizer: so their parent takes no core from them.
 """
 
 import collections
@@ -22,7 +22,7 @@ from typing import Any
 from .engine import EncoderSpec, OnDone, Progress
 from .segments import load_segment, segment_stem
 from .tasks import EncodeJob, Task
-from .tokenizer import LoadedTokenizer
+from .tokenizer import KnownTokenizer
 
 
 class WorkerPool:
@@ -32,23 +32,30 @@ class WorkerPool:
         self._spec = spec
         self._processes = [_start_worker() for _ in range(workers)]
         self._threads = ThreadPoolExecutor(workers)
-        self._ready: list[Future[Any]] = [
+        self._known: list[Future[KnownTokenizer]] = [
             self._threads.submit(_ask, process, spec) for process in self._processes
         ]
+        # In threads that come free when a tokenizer is loaded.
+        self._warnings: list[Future[str | None]] = [
+            self._threads.submit(_await_choice, *pair)
+            for pair in zip(self._processes, self._known, strict=True)
+        ]
 
-    def run(
-        self, tasks: Sequence[Task], job: EncodeJob, loaded: LoadedTokenizer, progress: Progress, done: OnDone
-    ) -> None:
+    def load(self) -> KnownTokenizer:
+        """See `Engine`."""
+        return self._known[0].result()
+
+    def run(self, tasks: Sequence[Task], job: EncodeJob, progress: Progress, done: OnDone) -> None:
         """See `Engine`."""
         waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
         for task in tasks:
             waiting.put(task)
         said: set[str] = set()
 
-        def drive(process: subprocess.Popen[bytes], ready: "Future[Any]") -> None:
+        def drive(number: int) -> None:
             """Feeds one worker until no task waits."""
-            identity, warning = ready.result()
-            if identity != loaded.identity:
+            process, warning = self._processes[number], self._warnings[number].result()
+            if self._known[number].result().identity != self.load().identity:
                 raise ValueError(
                     f"{self._spec.path} changed while it was in use: run the same command again."
                 )
@@ -69,8 +76,8 @@ class WorkerPool:
                 task = given.popleft()
                 done(task, load_segment(segment_stem(job.work, task.index)))
 
-        pairs = zip(self._processes, self._ready, strict=True)
-        futures = [self._threads.submit(drive, *pair) for pair in list(pairs)[: len(tasks)]]
+        workers = range(min(len(self._processes), len(tasks)))
+        futures = [self._threads.submit(drive, number) for number in workers]
         ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
         if any(future.exception() for future in ended):
             self._end_workers()  # Whoever cleans up after the failure must not meet one that still writes.
@@ -113,6 +120,12 @@ def _start_worker() -> subprocess.Popen[bytes]:
 def _ask(process: subprocess.Popen[bytes], message: Any) -> Any:
     """Sends a message and waits for its answer."""
     _send(process, message)
+    return _await(process, lambda *_: None)
+
+
+def _await_choice(process: subprocess.Popen[bytes], known: "Future[KnownTokenizer]") -> Any:
+    """Returns the warning, or None, of a worker that goes on from its tokenizer to choose an encoder."""
+    known.result()
     return _await(process, lambda *_: None)
 
 

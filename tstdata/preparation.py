@@ -131,8 +131,10 @@ def prepare(
         spec = EncoderSpec(os.fspath(find_tokenizer(tokenizer)), eos_token, bos, encoder, sample)
     scratch = Path(work_dir) if work_dir is not None else None
     with _open_engine(spec, options, 1 if dry_run else len(tasks)) as running:
-        # Workers load the tokenizer while this process does.
-        run = Making(files, tasks, spec, spec.load(), running, append, dry_run, scratch)
+        loaded = spec.load() if dry_run else None
+        trial = spec.choose(loaded)[0] if loaded else None
+        known = loaded.known if loaded else running.load()
+        run = Making(files, tasks, known, running, append, trial, scratch)
         if holdout is None:
             return run.make(os.fspath(out), options)
         # Two datasets, each as if the corpus held no other documents; read twice, because encoding is what

@@ -18,7 +18,7 @@ from .encoder import Encoder
 from .engine import EncoderSpec, OnDone, Progress
 from .segments import collect_segment, commit_segment, segment_stem
 from .tasks import EncodeJob, Task, run_task
-from .tokenizer import LoadedTokenizer
+from .tokenizer import KnownTokenizer
 from .worker import portable
 
 # For lost nodes and killed workers; what a task itself raises is not tried again.
@@ -47,6 +47,7 @@ class RayEngine:
             ) from None
         self._ray, self._spec = ray, spec
         self._started = not ray.is_initialized()
+        self._tokenizer: KnownTokenizer | None = None
 
     def __enter__(self) -> "RayEngine":
         if self._started:
@@ -57,21 +58,26 @@ class RayEngine:
         if self._started:
             self._ray.shutdown()
 
-    def run(
-        self, tasks: Sequence[Task], job: EncodeJob, loaded: LoadedTokenizer, progress: Progress, done: OnDone
-    ) -> None:
+    def load(self) -> KnownTokenizer:
+        """See `Engine`."""
+        self._tokenizer = self._spec.load().known
+        return self._tokenizer
+
+    def run(self, tasks: Sequence[Task], job: EncodeJob, progress: Progress, done: OnDone) -> None:
         """See `Engine`."""
         ray = self._ray
         encode = ray.remote(num_cpus=1, max_retries=_RETRIES)(_encode)
-        tokenizer = ray.put({name: path.read_bytes() for name, path in loaded.files.items()})
-        common = ray.put((self._spec, job, loaded.identity))
+        tokenizer = self._tokenizer
+        assert tokenizer is not None
+        files = ray.put({name: path.read_bytes() for name, path in tokenizer.files.items()})
+        common = ray.put((self._spec, job, tokenizer.identity))
         left = list(reversed(tasks))
         running: dict[Any, Task] = {}
         while left or running:
             most = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
             while left and len(running) < most:
                 task = left.pop()
-                running[encode.remote(task, common, tokenizer)] = task
+                running[encode.remote(task, common, files)] = task
             ready, _ = ray.wait(list(running), num_returns=1)
             for one in ready:
                 task, outcome = running.pop(one), ray.get(one)

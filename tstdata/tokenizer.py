@@ -50,6 +50,23 @@ class IdsOnly:
 
 
 @dataclass(frozen=True)
+class KnownTokenizer:
+    """What is known of a tokenizer that another process may have loaded.
+
+    `library_name` is the encoder's name if the files are another library's.
+    """
+
+    files: dict[str, Path]
+    identity: TokenizerIdentity
+    library_name: str | None
+
+    @property
+    def dtype(self) -> str:
+        """The narrowest column type that holds every id."""
+        return "uint16" if self.identity.vocab_size <= 1 << 16 else "uint32"
+
+
+@dataclass(frozen=True)
 class LoadedTokenizer:
     """A tokenizer ready to encode text as text, with its files and its identity.
 
@@ -63,9 +80,9 @@ class LoadedTokenizer:
     library: LibraryTokenizer | None = None
 
     @property
-    def dtype(self) -> str:
-        """The narrowest column type that holds every id."""
-        return "uint16" if self.identity.vocab_size <= 1 << 16 else "uint32"
+    def known(self) -> KnownTokenizer:
+        """What can be told of it to another process."""
+        return KnownTokenizer(self.files, self.identity, self.library.name if self.library else None)
 
 
 def load_tokenizer(

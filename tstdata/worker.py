@@ -1,8 +1,8 @@
 """A worker of the pool, started as `python -m tstdata.worker`.
 
 It reads an EncoderSpec and then pairs of job and task from standard input. It answers each on standard output
-with any number of ("progress", (bytes, tokens)), then ("done", value) or ("error", exception), all pickled;
-the value is the tokenizer's identity and perhaps a warning, or None.
+with any number of ("progress", (bytes, tokens)), then ("done", value) or ("error", exception), all pickled.
+The spec it answers twice: with what is known of the tokenizer; then, with an encoder, with a warning or None.
 """
 
 import os
@@ -38,8 +38,8 @@ def main() -> None:
             value: Any = None
             if encoder is None:
                 loaded = message.load()
-                encoder, warning = message.choose(loaded)
-                value = loaded.identity, warning
+                answer("done", loaded.known)
+                encoder, value = message.choose(loaded)
             else:
                 job, task = message
                 run_task(task, job, encoder, telling.advance)
