@@ -93,7 +93,7 @@ def one_core(corpus: Path, tokenizer: Path, args: argparse.Namespace) -> None:
         arms["LLM Foundry JSON"] = lambda: run_foundry(smaller, tokenizer, args)
     else:
         print(f"{args.foundry} does not exist: LLM Foundry is left out (make foundry-env)")
-    seconds = {name: statistics.median(found) for name, found in in_turn(arms, args.rounds).items()}
+    seconds = medians(arms, args.rounds)
     rates = {name: text / value for name, value in seconds.items() if name != "start-up"}
     net = text / (seconds["tst prepare"] - seconds["start-up"])
     print(f"\none core, {text:.0f} MB of text, L = {SEQ_LEN}, medians of {args.rounds}")
@@ -124,6 +124,11 @@ def two_workers(large: Path, tokenizer: Path, args: argparse.Namespace) -> None:
             f"  {path.suffix[1:]:<8} {rates[0]:>8.2f} MB/s {rates[1]:>8.2f} MB/s  "
             f"ratio {ratio:.2f} (target 1.85)"
         )
+
+
+def medians(arms: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Runs all arms in turn, round after round; returns the median seconds of each."""
+    return {name: statistics.median(found) for name, found in in_turn(arms, rounds).items()}
 
 
 def in_turn(arms: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
