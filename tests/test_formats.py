@@ -42,6 +42,35 @@ def test_every_format_gives_the_texts_it_was_written_with(tmp_path, monkeypatch,
     assert [document.text for document in read(path)] == TEXTS
 
 
+@pytest.mark.parametrize("size", [1, 7, 1 << 18])
+@pytest.mark.parametrize(
+    ("name", "split", "data"),
+    [
+        ("a.jsonl", None, b'{"text": "a"}\n{"text" 1}\n{"text": "\xef\xbb\xbfb"}\n'),
+        ("b.jsonl", None, b'{"text": "\xff"}\n'),
+        ("c.jsonl", None, b""),
+        ("a.json", None, b' [{"text": "a"}, {"text" 1}, {"text": "b"}]'),
+        ("a.csv", None, b'"text",n\na,1\nb\n'),
+        ("a.tsv", None, b"n\ttext\n1\ta\n"),
+        ("a.txt", None, b"a \xef\xbb\xbf b"),
+        ("b.txt", None, b"a\xff"),
+        ("c.txt", "blank-lines", b"a\n\n\xef\xbb\xbfb"),
+        ("d.txt", "<eot>", b"a<eot>\xef\xbb\xbfb"),
+    ],
+)
+def test_a_byte_order_mark_at_the_beginning_is_no_text(tmp_path, monkeypatch, name, split, data, size):
+    monkeypatch.setattr(source_file, "_LOCAL_BYTES", size)
+    plain = read(write(tmp_path / name, data), split=split)
+    marked = read(write(tmp_path / f"marked-{name}", b"\xef\xbb\xbf" + data), split=split)
+    assert len(marked) == len(plain)
+    for found, wanted in zip(marked, plain, strict=True):
+        assert type(found) is type(wanted)
+        if isinstance(wanted, Document):
+            assert found.text == wanted.text
+        elif wanted.byte:  # All but the first element lie three bytes further on.
+            assert found.byte == wanted.byte + 3
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()

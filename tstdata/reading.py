@@ -1,5 +1,6 @@
 """What reading a source file gives: documents, and what could not be one, each with its place in the file."""
 
+import codecs
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -55,6 +56,11 @@ def naming(names: Iterable[str] | Mapping[str, Any]) -> str:
     """Returns how to say which of these is the text."""
     example = next(iter(names), "KEY")
     return f"Name the text's with --text-key, or for one source as SOURCE::{example}."
+
+
+def mark_length(beginning: bytes | bytearray | memoryview) -> int:
+    """Returns how many bytes of a file's beginning are the byte order mark that some programs put there."""
+    return len(codecs.BOM_UTF8) if beginning[:3] == codecs.BOM_UTF8 else 0
 
 
 def kind_of(value: Any) -> str:

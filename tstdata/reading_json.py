@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import orjson
 
 from .decompression import read_chunks
-from .reading import Document, OnBytes, Reject, SourceError, text_of, utf8_trouble
+from .reading import Document, OnBytes, Reject, SourceError, mark_length, text_of, utf8_trouble
 from .source_file import SourceFile, Span
 
 Line = bytes | bytearray | memoryview
@@ -18,6 +18,9 @@ def read_lines(
     """Yields the documents of a jsonl file; a place is a line, from 1. A blank line holds no document."""
     number, offset = (1, 0) if span is None else (span.first_place, span.start)
     for line in _lines(source, on_bytes, span):
+        num_bytes = len(line)
+        if offset == 0 and (skipped := mark_length(line)):
+            line = line[skipped:]
         found: Document | Reject | None = None
         if line and not _is_blank(line):
             try:
@@ -25,7 +28,7 @@ def read_lines(
             except ValueError as error:
                 found = Reject(number, str(error), offset)
         number += 1
-        offset += len(line) + 1
+        offset += num_bytes + 1
         line = b""  # A very long one is not kept beside its text.
         if found is not None:
             yield found
@@ -101,6 +104,8 @@ def _elements(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     """
     offset, first = 0, True
     for piece, mark in _pieces(chunks):
+        skipped = 0 if offset else mark_length(piece)
+        piece, offset = piece[skipped:], offset + skipped
         blank = not piece or piece.isspace()
         if (mark == b"[" and not blank) or (mark == b"" and first):
             begins = piece.lstrip()[:1].decode("utf-8", "replace")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .decompression import read_chunks
-from .reading import Document, OnBytes, Reject, utf8_trouble
+from .reading import Document, OnBytes, Reject, mark_length, utf8_trouble
 from .source_file import SourceFile, Span
 
 BLANK_LINES = "blank-lines"
@@ -26,10 +26,11 @@ def read_text(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -
     else:
         pieces = _between(chunks, source.split.encode())
     for offset, data in pieces:
+        begin = 0 if offset else mark_length(data)
         try:
-            yield Document(offset, data.decode("utf-8"))
+            yield Document(offset, data[begin:].decode("utf-8"))
         except UnicodeDecodeError as error:
-            yield Reject(offset, f"{utf8_trouble(error, offset)}: convert it, or leave it out.")
+            yield Reject(offset, f"{utf8_trouble(error, offset + begin)}: convert it, or leave it out.")
 
 
 def _between(chunks: Iterator[bytes], marker: bytes) -> Iterator[tuple[int, bytes]]:
