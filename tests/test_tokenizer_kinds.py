@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import random
 import shutil
 
 import pytest
@@ -14,7 +15,7 @@ from tokenizers import Tokenizer
 from tst_tools import cli
 
 import tstdata
-from tstdata import converting, hub
+from tstdata import converting, fast_encoder, hub, spot_check
 from tstdata.identity import PROBE
 from tstdata.inspection import inspect_row
 from tstdata.library_tokenizers import TiktokenTokenizer
@@ -109,6 +110,37 @@ def test_converted_ranks_agree_with_tiktoken_on_torture_and_decode_alike(ranks):
     assert backend.decode(ids) == own.decode(ids) == encoding.decode(ids)
     assert own.decode([own.special[EOT]], skip_special_tokens=False) == EOT
     assert backend.get_vocab() == own.get_vocab()
+
+
+def test_converted_ranks_join_any_two_tokens_that_are_a_third(ranks):
+    own, backend = TiktokenTokenizer(ranks), load_tokenizer(ranks).backend
+    draw = random.Random(3)
+    # Words put together of tokens as no training text did.
+    letters = [token.decode() for token in own.ranks if token.isalpha()]
+    words = ["".join(draw.choices(letters, k=draw.randint(2, 6))) for _ in range(20_000)]
+    assert converting.same_ids(own, backend, words)
+
+
+def test_converted_ranks_are_held_to_tiktokens_ids(ranks, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(converting, "same_ids", lambda *_: True)
+    monkeypatch.setattr(converting, "_cuts", lambda *_: [])
+    source = write_jsonl(tmp_path / "a.jsonl", corpus[1][:9])
+    with pytest.warns(UserWarning, match="other ids than the reference .* using the reference, tiktoken"):
+        tstdata.prepare(source, tmp_path / "out", ranks, 32)
+    own = TiktokenTokenizer(ranks)
+    eot = own.special[EOT]
+    expected = [one for text in corpus[1][:9] for one in [*own.encode_texts([text])[0], eot]]
+    assert ids_of(tmp_path / "out") == expected
+
+
+def test_the_spot_check_compares_with_tiktoken(ranks, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(spot_check, "_ONE_IN", 1)
+    monkeypatch.setattr(fast_encoder, "find_difference", lambda *_: None)
+    monkeypatch.setattr(converting, "same_ids", lambda *_: True)
+    monkeypatch.setattr(converting, "_cuts", lambda *_: [])
+    source = write_jsonl(tmp_path / "a.jsonl", corpus[1][:9])
+    with pytest.raises(ValueError, match=r"line 1: fastokens .* gives other ids than the reference encoder"):
+        tstdata.prepare(source, tmp_path / "out", ranks, 32)
 
 
 def test_ranks_that_split_unlike_are_not_converted(ranks, tmp_path):

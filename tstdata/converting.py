@@ -1,6 +1,10 @@
-"""Converting: tiktoken ranks as a Hugging Face tokenizer, kept only if its ids are tiktoken's own."""
+"""Converting: tiktoken ranks as a Hugging Face tokenizer, for a faster engine to load.
 
-import itertools
+tiktoken joins any two neighbours that together are a token, those of the lowest rank first, the leftmost of
+them. Merges say the same, but where neighbours that overlap would be the same token: there the one that comes
+first in the list goes first. So what is converted is never taken for tiktoken: it is held to its ids.
+"""
+
 from collections.abc import Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -13,11 +17,11 @@ def convert_ranks(tokenizer: TiktokenTokenizer) -> Tokenizer | None:
     """Returns ranks as a byte-level BPE tokenizer; None where its ids differ on the torture texts."""
     ranks = tokenizer.ranks
     vocab = tokenizer.get_vocab()
-    merges = []
-    for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
-        parts = _parts(token, ranks, rank)
-        if len(parts) == 2:
-            merges.append((as_text(parts[0]), as_text(parts[1])))
+    merges = [
+        (as_text(token[:cut]), as_text(token[cut:]))
+        for token in sorted(ranks, key=lambda token: ranks[token])
+        for cut in _cuts(token, ranks)
+    ]
     try:
         # A word that is a token is that token, whatever merges lead to: so tiktoken does it.
         backend = Tokenizer(models.BPE(vocab, merges, ignore_merges=True))
@@ -38,14 +42,7 @@ def same_ids(tokenizer: TiktokenTokenizer, backend: Tokenizer, texts: Sequence[s
     return [encoding.ids for encoding in found] == tokenizer.encode_texts(texts)
 
 
-def _parts(token: bytes, ranks: dict[bytes, int], below: int) -> list[bytes]:
-    """Merges the bytes of a token by the ranks before its own: the last two parts are its merge."""
-    parts = [bytes([byte]) for byte in token]
-    while len(parts) > 2:
-        pairs = [ranks.get(left + right, below) for left, right in itertools.pairwise(parts)]
-        rank = min(pairs)
-        if rank >= below:
-            break
-        at = pairs.index(rank)
-        parts[at : at + 2] = [parts[at] + parts[at + 1]]
-    return parts
+def _cuts(token: bytes, ranks: dict[bytes, int]) -> list[int]:
+    """Returns where a token falls into two others, ordered by the ranks of these."""
+    cuts = [cut for cut in range(1, len(token)) if token[:cut] in ranks and token[cut:] in ranks]
+    return sorted(cuts, key=lambda cut: (ranks[token[:cut]], ranks[token[cut:]]))

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from .converting import same_ids
 from .encoder import Encoder
 from .fast_encoder import choose_encoder
-from .library_tokenizers import LibraryEncoder, TiktokenTokenizer
+from .library_tokenizers import LibraryEncoder
 from .segments import Segment
 from .tasks import EncodeJob, Task, run_task
 from .tokenizer import KnownTokenizer, LoadedTokenizer, load_tokenizer
@@ -35,15 +34,10 @@ class EncoderSpec:
     def choose(self, loaded: LoadedTokenizer) -> tuple[Encoder, str | None]:
         """Returns the encoder and, perhaps, a warning."""
         library = loaded.library
-        if library is not None and not self._is_converted(loaded):
-            return LibraryEncoder(library), None
-        return choose_encoder(loaded.backend, self.wish, self.sample)
-
-    def _is_converted(self, loaded: LoadedTokenizer) -> bool:
-        """Tells whether the backend stands in for another library's tokenizer, also on this corpus."""
-        return isinstance(loaded.library, TiktokenTokenizer) and (
-            loaded.backend is not loaded.library and same_ids(loaded.library, loaded.backend, self.sample)
-        )
+        reference = None if library is None else LibraryEncoder(library)
+        if reference is not None and loaded.backend is library:
+            return reference, None
+        return choose_encoder(loaded.backend, self.wish, self.sample, reference)
 
 
 class Engine(Protocol):

@@ -1,6 +1,7 @@
 """The fast encoder: fastokens, used only after it gave the reference's ids for the tokenizer at hand."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .encoder import ADOPTED, Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
+from .splitting import splits_first
 from .tokenizer import KnownTokenizer
 from .torture import torture_texts
 
@@ -21,7 +23,7 @@ _THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
 class FastEncoder:
     """`fastokens`, on the calling thread, held to a reference encoder of the same tokenizer."""
 
-    def __init__(self, backend: Tokenizer, reference: HuggingFaceEncoder) -> None:
+    def __init__(self, backend: Tokenizer, reference: Encoder) -> None:
         """Loads the tokenizer anew.
 
         Raises:
@@ -34,6 +36,7 @@ class FastEncoder:
 
         self.name = fast_name()
         self.reference = reference
+        self._definition = backend
         try:
             self._backend = fastokens.Tokenizer.from_json_str(backend.to_str())
         except Exception as error:  # Whatever a native library raises on what it does not know.
@@ -41,10 +44,10 @@ class FastEncoder:
         self._backend.no_truncation()
         self._backend.no_padding()
 
-    @property
+    @functools.cached_property
     def splits_first(self) -> bool:
         """See `Encoder`."""
-        return self.reference.splits_first
+        return splits_first(self._definition)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:
         """See `Encoder`."""
@@ -71,18 +74,21 @@ def kept_encoders(wish: str, tokenizer: KnownTokenizer) -> list[str]:
     return kept
 
 
-def choose_encoder(backend: Tokenizer, wish: str, sample: Sequence[str]) -> tuple[Encoder, str | None]:
+def choose_encoder(
+    backend: Tokenizer, wish: str, sample: Sequence[str], reference: Encoder | None = None
+) -> tuple[Encoder, str | None]:
     """Returns the encoder to use, and a warning if it is not the fast one although that was not ruled out.
 
     Args:
         backend: The tokenizer, set to encode text as text.
         wish: `auto`: the fast encoder if it proves itself; `reference`; `fast`: as auto, or an error.
         sample: Documents of the corpus that are part of the proof.
+        reference: What is right by definition; None: the tokenizer itself.
 
     Raises:
         ValueError: `fast` was wished for, and it can't be used.
     """
-    reference = HuggingFaceEncoder(backend)
+    reference = reference or HuggingFaceEncoder(backend)
     if wish == "reference":
         return reference, None
     fast: Any = None
