@@ -31,9 +31,9 @@ def arrow_of(texts: list[str], file: bool) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def parquet_of(texts: list[str]) -> bytes:
+def parquet_of(texts: list[str], rows_a_group: int = 3) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"text": texts}), sink, row_group_size=3)
+    pq.write_table(pa.table({"text": texts}), sink, row_group_size=rows_a_group)
     return sink.getvalue().to_pybytes()
 
 

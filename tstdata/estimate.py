@@ -1,22 +1,26 @@
 """Estimates: what a preparation will make and take, from a sample of its sources. Nothing is written."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .documents import Reject, explain, read_documents
-from .encoder import Encoder
+from .documents import Document, Reject, read_documents
+from .encoder import Encoder, Ids
 from .options import PrepareOptions
+from .pieces import find_span, next_line
 from .segments import DOCUMENT
 from .shard_writing import writing_threads
 from .shards import ShardLayout, compress_shard
 from .source_file import SourceFile
+from .tasks import Task, TaskPiece, explain_reject
 
-# Enough for a few per cent, little enough for some seconds with the slowest encoder.
-_SAMPLED_FILES = 16
+# Pieces all over the corpus, and about so many bytes at the beginning of each: enough for a few per cent,
+# little enough for some seconds with the slowest encoder.
+_SAMPLED_PIECES = 64
 _SAMPLED_BYTES = 1 << 18
+_SAMPLED_IN_ALL = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -42,67 +46,72 @@ class Estimate:
 
 @dataclass
 class _Sample:
-    """What was seen of the sampled files: `file_bytes` of them gave `documents` and `tokens`."""
+    """What was seen of a file: `file_bytes` of its `size` gave the rest."""
 
+    size: int
     file_bytes: int = 0
     documents: int = 0
     tokens: int = 0
     seconds: float = 0.0
     rejects: int = 0
-    first_reject: str | None = None
 
 
 def estimate(
-    files: Sequence[SourceFile], encoder: Encoder, layout: ShardLayout, options: PrepareOptions
+    tasks: Sequence[Task], encoder: Encoder, layout: ShardLayout, options: PrepareOptions
 ) -> Estimate:
-    """Reads and encodes some of the corpus, and scales up by the bytes of the files.
+    """Reads and encodes some of the corpus; scales up by bytes: first each file sampled, then all of them.
 
     Raises:
         ValueError: A file is gone.
         OSError: A file can't be read.
     """
-    sample = _Sample()
-    stored_a_token = np.dtype(layout.dtype).itemsize * 1.0
-    step = max(1, len(files) // _SAMPLED_FILES)
-    for number, file in enumerate(files[::step][:_SAMPLED_FILES]):
-        texts = _texts(file, options, sample)
+    pieces = [one for task in tasks for one in task.pieces]
+    chosen = pieces[:: -(-len(pieces) // _SAMPLED_PIECES)]
+    most = min(_SAMPLED_BYTES, _SAMPLED_IN_ALL // max(1, len(chosen)))
+    samples = {one.source: _Sample(one.file.size) for one in chosen}
+    first_reject: str | None = None
+    bytes_a_token: float | None = None
+    for one in chosen:
+        sample = samples[one.source]
         start = time.perf_counter()
+        texts, reject = _texts(one, most, options, sample)
         ids, _ = encoder.encode_batch(texts)
         sample.seconds += time.perf_counter() - start
-        sample.tokens += len(ids) + len(texts) * (1 + options.bos)
         sample.documents += len(texts)
-        if number == 0 and layout.compression and len(ids):
-            raw = ids.astype(layout.dtype).tobytes()
-            stored_a_token *= len(compress_shard(raw, layout.compression)) / len(raw)
-    return _scaled(files, sample, layout, options, stored_a_token)
+        sample.tokens += len(ids) + len(texts) * (1 + options.bos)
+        first_reject = first_reject or reject
+        if bytes_a_token is None and len(ids):
+            bytes_a_token = _bytes_a_token(ids, layout)
+    seen = [sample for sample in samples.values() if sample.file_bytes]
+    scale = sum(one.piece.size for one in pieces) / max(1, sum(sample.size for sample in seen))
 
+    def whole(name: str) -> float:
+        """Returns how much of something the corpus holds."""
+        return scale * sum(getattr(sample, name) * sample.size / sample.file_bytes for sample in seen)
 
-def _scaled(
-    files: Sequence[SourceFile],
-    sample: _Sample,
-    layout: ShardLayout,
-    options: PrepareOptions,
-    stored_a_token: float,
-) -> Estimate:
-    scale = sum(file.size for file in files) / max(1, sample.file_bytes)
-    documents = round(sample.documents * scale)
+    documents, share = whole("documents"), 1.0
     if options.limit is not None and documents > options.limit:
-        scale *= options.limit / documents
-        documents = options.limit
-    tokens = round(sample.tokens * scale)
+        share = options.limit / documents
+    tokens = round(whole("tokens") * share)
     rows = tokens // layout.seq_len
     return Estimate(
-        num_documents=documents,
+        num_documents=round(documents * share),
         num_tokens=tokens,
         num_rows=rows,
         num_shards=-(-rows // layout.rows_per_shard),
-        stored_bytes=round(tokens * stored_a_token),
-        work_bytes=_work_bytes(documents, tokens, layout, options.workers),
-        seconds=sample.seconds * scale / options.workers,
-        sampled_documents=sample.documents,
-        num_rejects=round(sample.rejects * scale),
-        first_reject=sample.first_reject,
+        stored_bytes=round(tokens * (bytes_a_token or 0)),
+        work_bytes=_work_bytes(round(documents * share), tokens, layout, options.workers),
+        seconds=whole("seconds") * share / options.workers,
+        sampled_documents=sum(sample.documents for sample in seen),
+        num_rejects=round(whole("rejects") * share),
+        first_reject=first_reject,
     )
+
+
+def _bytes_a_token(ids: Ids, layout: ShardLayout) -> float:
+    raw = ids.astype(layout.dtype).tobytes()
+    stored = compress_shard(raw, layout.compression) if layout.compression else raw
+    return len(stored) / len(ids)
 
 
 def _work_bytes(documents: int, tokens: int, layout: ShardLayout, workers: int) -> int:
@@ -111,22 +120,51 @@ def _work_bytes(documents: int, tokens: int, layout: ShardLayout, workers: int) 
     return documents * DOCUMENT.itemsize + held * np.dtype(layout.dtype).itemsize
 
 
-def _texts(file: SourceFile, options: PrepareOptions, sample: _Sample) -> list[str]:
-    """Returns the texts of the beginning of a file, and adds what was read to the sample."""
-    reports: list[int] = []
+def _texts(
+    one: TaskPiece, most: int, options: PrepareOptions, sample: _Sample
+) -> tuple[list[str], str | None]:
+    """Returns the texts at the beginning of a piece and its first reject; adds to the sample."""
     texts: list[str] = []
-    start = time.perf_counter()
-    used = file.size
-    for one in read_documents(file, reports.append):
-        if isinstance(one, Reject):
+    first_reject: str | None = None
+    for found in _beginning(one, most, sample):
+        if isinstance(found, Reject):
             sample.rejects += 1
-            sample.first_reject = sample.first_reject or explain(file, one)
-        elif options.selection.is_of_part(one.text) and options.selection.is_long_enough(one.text):
-            texts.append(one.text)
-        if sum(reports) >= _SAMPLED_BYTES and sum(reports) < file.size:
-            # Somewhere in the last piece read: half of it is the best guess.
-            used = sum(reports) - reports[-1] // 2
-            break
-    sample.seconds += time.perf_counter() - start
-    sample.file_bytes += used
-    return texts
+            first_reject = first_reject or explain_reject(one, found)
+        elif options.selection.is_of_part(found.text) and options.selection.is_long_enough(found.text):
+            texts.append(found.text)
+    return texts, first_reject
+
+
+@dataclass(frozen=True)
+class _Sampled(SourceFile):
+    """A file that is read little by little: how far a document has taken its reader is known as exactly."""
+
+    @property
+    def read_bytes(self) -> int:
+        """See `SourceFile`."""
+        return 1 << 13
+
+
+def _beginning(one: TaskPiece, most: int, sample: _Sample) -> Iterator[Document | Reject]:
+    """Yields what is in about the first `most` bytes of a piece, and adds its bytes to the sample."""
+    if one.piece.by_lines:
+        piece = one.piece.beginning(most)
+        yield from read_documents(one.file, span=find_span(one.file, piece)[0])
+        # The lines that begin there are sampled whole, however far the last one goes.
+        sample.file_bytes += next_line(one.file, piece.stop) - next_line(one.file, piece.start)
+        return
+    told: list[int] = []
+    told_before = None
+    for found in read_documents(_Sampled(**vars(one.file)), told.append, find_span(one.file, one.piece)[0]):
+        # Some readers tell of bytes before what is in them, others after it.
+        told_before = bool(told) if told_before is None else told_before
+        if not told_before and sum(told) >= most:
+            sample.file_bytes += sum(told)
+            return
+        yield found
+        if told_before and sum(told) - told[-1] >= most:
+            # The document ends in the last of them.
+            size = len(found.text) if isinstance(found, Document) else 0
+            sample.file_bytes += sum(told) - max(told[-1] - size, told[-1] // 2)
+            return
+    sample.file_bytes += one.piece.size

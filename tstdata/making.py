@@ -76,7 +76,7 @@ class Making:
         if not is_uri(out):
             check_output(Path(out))
         if self.trial is not None:
-            return dataclasses.replace(report, estimate=estimate(self.files, self.trial, layout, options))
+            return dataclasses.replace(report, estimate=estimate(self.tasks, self.trial, layout, options))
         request = self._request(options)
         remote = RemoteOutput(out, self.work_dir) if is_uri(out) else None
         if remote is not None:

@@ -100,6 +100,16 @@ def find_span(source: SourceFile, piece: Piece) -> tuple[Span | None, int]:
     return Span(first, piece.stop), num_lines
 
 
+def next_line(source: SourceFile, position: int) -> int:
+    """Returns where the first line begins that does not begin before a byte; the file's size if none does."""
+    at = max(position - 1, 0)
+    for data in _read(source, at, source.size) if position else ():
+        if (found := bytes(data).find(b"\n")) >= 0:
+            return at + found + 1
+        at += len(data)
+    return source.size if position else 0
+
+
 def count_lines_before(source: SourceFile, piece: Piece) -> int:
     """Returns how many lines of a file begin before a piece by lines, 0 for other pieces; it reads them."""
     if not piece.by_lines or piece.start == 0:

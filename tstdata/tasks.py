@@ -146,7 +146,7 @@ class _Rejects:
 
     def add(self, reject: Reject) -> None:
         if self._on_error == "fail":
-            raise ValueError(_explain(self._one, reject))
+            raise ValueError(explain_reject(self._one, reject))
         self._found.append(reject)
 
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -155,7 +155,7 @@ class _Rejects:
             yield self._one.source, {"path": self._one.file.path, **reject._asdict()}
 
 
-def _explain(one: TaskPiece, reject: Reject) -> str:
+def explain_reject(one: TaskPiece, reject: Reject) -> str:
     """Returns the message of a reject; its place, told from the piece's beginning, counts from the file's."""
     if reject.place is not None:
         reject = reject._replace(place=reject.place + count_lines_before(one.file, one.piece))
@@ -212,7 +212,7 @@ def _encode(
             f"{encoder.name} gives other ids than the reference encoder. Run the same command with --encoder "
             "reference, which makes again what the fast one made; its authors will want this document."
         )
-        raise ValueError(_explain(one, Reject(batch[differing].place, reason)))
+        raise ValueError(explain_reject(one, Reject(batch[differing].place, reason)))
     hits = documents_with(job.eos_id, ids, lengths)
     for hit in hits:
         reason = (
