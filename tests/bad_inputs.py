@@ -17,6 +17,12 @@ def parquet(columns: dict) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def parquet_of_two_columns() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 2, names=["text", "text"]), sink)
+    return sink.getvalue().to_pybytes()
+
+
 def bad_utf8_parquet() -> bytes:
     texts = pa.array([b"good", b"\xff\xfe"], pa.binary())
     return parquet({"text": pa.Array.from_buffers(pa.string(), 2, texts.buffers())})
@@ -55,6 +61,9 @@ BAD = {
     "open quote in csv": ("a.csv", b'text\n"open\n', "can't be read as csv from line 2 on"),
     "short csv record": ("a.csv", b"n,text\n1,a\n2\n", "line 3: has 1 fields; the first line names 2"),
     "no column in csv": ("a.csv", b"n,body\n1,a\n", "has no column 'text'; its columns are 'n', 'body'"),
+    "csv in UTF-16": ("a.csv", "n,tëxt\n1,a\n".encode("utf-16"), "has no column 'text'"),
+    "csv in Latin-1": ("a.csv", "n,tëxt\n1,a\n".encode("latin-1"), "has no column 'text'"),
+    "two columns of a name": ("a.parquet", parquet_of_two_columns(), "has 2 columns named 'text'"),
     "empty csv": ("a.csv", b"", "is empty"),
     "empty arrow": ("a.arrow", b"", "can't be read as arrow"),
     "empty parquet": ("a.parquet", b"", "can't be read as parquet"),

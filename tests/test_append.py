@@ -158,6 +158,20 @@ def test_the_same_append_again_and_the_first_command_again_change_nothing(
     assert tree(out) == tree(appended)
 
 
+def test_what_an_append_leaves_out_is_its_own(base, sources, tokenizer_dir, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes(sources[0].read_bytes() + b"no JSON\n")
+    out = tmp_path / "out"
+    arguments = (out, tokenizer_dir, LENGTH)
+    tstdata.prepare(bad, *arguments, size_limit=LIMIT, on_error="skip")
+    for _ in range(2):
+        report = tstdata.prepare(sources[1], *arguments, size_limit=LIMIT, append=True)
+        assert [part.num_rejected for part in report.card.parts] == [1, 0]
+    tstdata.prepare(write_jsonl(tmp_path / "c.jsonl", TEXTS[2]), *arguments, size_limit=LIMIT, append=True)
+    with pytest.raises(ValueError, match="left out 1 documents of these"):
+        tstdata.prepare(bad, *arguments, size_limit=LIMIT)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

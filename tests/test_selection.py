@@ -1,5 +1,7 @@
 """Which documents a dataset holds: enough characters, the first so many, and one side of a holdout."""
 
+import shutil
+
 import orjson
 import pytest
 import xxhash
@@ -106,6 +108,43 @@ def test_what_can_not_be_meant_is_refused_before_any_work(corpus_of, tmp_path, t
     with pytest.raises(ValueError, match=words):
         tstdata.prepare(corpus_of, tmp_path / "out", tokenizer_dir, 8, **changes)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_holdout_that_takes_nothing_says_so(corpus_of, tmp_path, tokenizer_dir):
+    with pytest.raises(ValueError, match=r"hold 0 tokens in all for val, .* small --holdout may take none"):
+        tstdata.prepare(corpus_of, tmp_path / "out", tokenizer_dir, 8, holdout=1e-9)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_holdout_is_not_put_into_another_dataset(corpus_of, tmp_path, tokenizer_dir, begun):
+    out = tmp_path / "out"
+    tstdata.prepare(corpus_of, out, tokenizer_dir, 8)
+    if begun:
+        (out / ".prepare").mkdir()
+        (out / ".prepare" / "request.json").write_bytes(b"{}")
+        (out / "dataset.json").unlink()
+    before = tree(out)
+    with pytest.raises(FileExistsError, match="is, or was begun as, a dataset without --holdout"):
+        tstdata.prepare(corpus_of, out, tokenizer_dir, 8, holdout=0.3)
+    assert tree(out) == before
+
+
+def test_documents_of_which_none_is_left_are_accounted_for(tmp_path, tokenizer_dir):
+    source = tmp_path / "a.jsonl"
+    source.write_bytes(b'{"body": "x"}\n' * 5 + b'{"text": "short"}\n' * 3)
+    with pytest.raises(
+        ValueError, match=r"5 documents were rejected, .* first: no key 'text'.* 3 documents have"
+    ):
+        tstdata.prepare(source, tmp_path / "out", tokenizer_dir, 8, on_error="skip", min_chars=9)
+
+
+def test_an_output_may_be_a_file_uri_and_lie_in_its_source(corpus_of, tmp_path, tokenizer_dir):
+    inside = corpus_of / "made of it"
+    first = tstdata.prepare(corpus_of, inside.as_uri(), tokenizer_dir, 8)
+    assert inside.is_dir()
+    assert tstdata.prepare(corpus_of, inside, tokenizer_dir, 8).already_done
+    assert first.card == tstdata.DatasetCard.load(inside)
+    shutil.rmtree(inside)
 
 
 def test_a_changed_selection_or_key_in_the_same_output_is_refused_by_name(corpus_of, tmp_path, tokenizer_dir):

@@ -101,6 +101,46 @@ def test_a_file_named_twice_is_taken_twice_with_a_warning(tree):
         assert paths("tree/B.md", "tree/*.md") == ["tree/B.md", "tree/B.md"]
 
 
+def test_links_are_followed_but_not_in_circles_and_pipes_are_no_files(tree, tmp_path):
+    elsewhere = tmp_path / "elsewhere" / "inner"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "far.txt").write_text("x")
+    before = paths("tree")
+    (tree / "zlink").symlink_to(tmp_path / "elsewhere")
+    (tree / "zround").symlink_to(tree)
+    (elsewhere / "back").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tree / "pipe.txt")
+    assert paths("tree") == [*before, "tree/zlink/inner/far.txt"]
+    (tree / "broken.txt").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match=r"broken\.txt"):
+        paths("tree")
+
+
+def test_a_directory_that_can_not_be_listed_is_an_error(tree, monkeypatch):
+    listed = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    (tree / "secret").mkdir()
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="secret"):
+        paths("tree")
+
+
+def test_what_lies_in_the_output_is_no_source(tree):
+    before = paths("tree")
+    (tree / "out").mkdir()
+    (tree / "out" / "shard.00000.mds").write_text("")
+    (tree / "out-of-that.txt").write_text("")
+    found = [file.path for file in find_sources("tree", out="tree/out")]
+    assert sorted(found) == sorted([*before, "tree/out-of-that.txt"])
+    with pytest.raises(ValueError, match="does not tell its format"):
+        find_sources("tree")
+
+
 def test_a_file_that_changes_while_in_use_is_refused(tree):
     (file,) = find_sources("tree/B.md")
     file.check_unchanged()

@@ -116,6 +116,17 @@ def test_begin_and_end_of_text_must_differ(tokenizer_dir, tmp_path):
         ({"tokenizer.json": "{"}, "can't be read as a Hugging Face tokenizer"),
         ({"tokenizer.json": None, "tokenizer_config.json": "{"}, "tokenizer_config.json is not JSON"),
         ({"tokenizer.json": None, "tokenizer_config.json": "[]"}, "a tokenizer config is an object"),
+        *(
+            (
+                {"tokenizer.json": None, "tokenizer_config.json": config},
+                "tokens in its .* can't be understood",
+            )
+            for config in (
+                '{"eos_token": ["<|endoftext|>"]}',
+                '{"added_tokens_decoder": [1]}',
+                '{"added_tokens_decoder": {"zero": {"content": "a"}}}',
+            )
+        ),
     ],
 )
 def test_a_tokenizer_that_can_not_be_read_is_refused(tokenizer_dir, tmp_path, files, words):

@@ -74,14 +74,32 @@ class Building:
                 abandon(self.out, self.work, keep_finished_tasks=True)
                 raise
             if base is None and len(shards.stream) < self.layout.seq_len:
+                why = self._too_little(shards)
                 abandon(self.out, self.work, keep_finished_tasks=False)
-                raise ValueError(
-                    f"the sources hold {len(shards.stream)} tokens in all, less than one row of seq_len "
-                    f"{self.layout.seq_len}. Give a smaller --seq-len or more text."
-                )
+                raise ValueError(why)
             entries = read_index(DatasetFiles(self.out))[: base.num_shards] if base else []
             entries += shards.finish()
         self._finish(shards, entries)
+
+    def _too_little(self, shards: ShardWriter) -> str:
+        """Returns the message for sources that fill no row."""
+        of = f" for {self.options.part}" if self.options.part else ""
+        words = [
+            f"the sources hold {len(shards.stream)} tokens in all{of}, less than one row of seq_len "
+            f"{self.layout.seq_len}."
+        ]
+        markers = [segment.marker for segment in shards.segments]
+        if rejected := sum(marker.num_rejected for marker in markers):
+            _, first = next(record for segment in shards.segments for record in segment.rejects())
+            words.append(
+                f"{rejected} documents were rejected, one of {first['path']} first: {first['reason']}"
+            )
+        if short := sum(marker.num_short for marker in markers):
+            words.append(f"{short} documents have fewer characters than --min-chars.")
+        words.append("Give a smaller --seq-len or more text.")
+        if self.options.part:
+            words.append("Of few documents a small --holdout may take none, a large one all.")
+        return " ".join(words)
 
     def _finish(self, shards: ShardWriter, entries: list[Any]) -> None:
         base = self.base

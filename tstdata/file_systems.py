@@ -8,7 +8,7 @@ import functools
 import os
 import re
 from typing import Any, BinaryIO, NamedTuple, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
 
@@ -34,6 +34,12 @@ class FileStatus(NamedTuple):
 def is_uri(path: str) -> bool:
     """Tells a URI such as `s3://bucket/key` from a local path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+
+
+def local_path(path: str) -> str:
+    """Returns the path that a `file://` URI names; anything else as it is."""
+    parts = urlsplit(path)
+    return unquote(parts.path) if parts.scheme == "file" and parts.netloc in ("", "localhost") else path
 
 
 def join(folder: str, name: str) -> str:
@@ -106,6 +112,15 @@ def status_of(path: str) -> FileStatus:
     if info.type != pafs.FileType.File:
         raise FileNotFoundError(f"{path} does not exist.")
     return _status(system, info)
+
+
+def exists(path: str) -> bool:
+    """Tells whether there is such a file."""
+    try:
+        status_of(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def open_file(path: str) -> BinaryIO:

@@ -17,7 +17,7 @@ from .lock import hold
 from .options import PrepareOptions
 from .output import begin, begin_append, check_output
 from .remote_output import RemoteOutput
-from .request import KeptSource, Request, package_versions
+from .request import KeptSource, Request, package_versions, rejected_of
 from .shard_reading import read_index
 from .shards import HASHES, ShardLayout
 from .source_file import SourceFile
@@ -86,9 +86,10 @@ class Making:
         card, entries = DatasetCard.load(local), read_index(DatasetFiles(local))
         if remote is not None:
             remote.finish(request, options.progress)
-        if card.num_rejected and options.on_error == "fail":
+        rejected = rejected_of(card, request)
+        if rejected and options.on_error == "fail":
             raise ValueError(
-                f"{out} is finished and left out {card.num_rejected} documents (see its rejects.jsonl). "
+                f"{out} is finished and left out {rejected} documents of these (see its rejects.jsonl). "
                 "Accept that with --on-error skip, or give another --out."
             )
         stored = sum((entry["zip_data"] or entry["raw_data"])["bytes"] for entry in entries)

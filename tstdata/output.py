@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from .card import CARD_FILE, DatasetCard
 from .commit import commit_bytes
+from .file_systems import exists, join
 from .options import PrepareOptions
 from .request import MadeOf, Request, differences, unlike
 from .segments import Segment, load_segment, segment_stem
@@ -37,6 +38,18 @@ def check_output(out: Path) -> None:
         raise FileExistsError(
             f"{out} is not empty (it has {', '.join(names[:3])}) and no preparation began it. Give another "
             "--out, or empty it first."
+        )
+
+
+def check_parts(out: str) -> None:
+    """Refuses to put the two datasets of a holdout into what is, or was begun as, one dataset.
+
+    Raises:
+        FileExistsError: It is.
+    """
+    if any(exists(join(out, name)) for name in (CARD_FILE, f"{WORK_DIR}/{REQUEST_FILE}")):
+        raise FileExistsError(
+            f"{out} is, or was begun as, a dataset without --holdout. Give another --out, or remove it."
         )
 
 

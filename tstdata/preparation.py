@@ -7,10 +7,11 @@ from pathlib import Path
 
 from .adopting import AdoptSpec, adopted_files
 from .engine import EncoderSpec, Engine, InProcess
-from .file_systems import join
+from .file_systems import join, local_path
 from .long_documents import DEFAULT_MAX_WHOLE
 from .making import Making, PrepareReport
 from .options import PrepareOptions
+from .output import check_parts
 from .pool import WorkerPool
 from .ray_engine import RayEngine
 from .selection import TRAIN, VAL
@@ -119,13 +120,14 @@ def prepare(
         progress=progress,
     )
     options.check()
+    out = local_path(os.fspath(out))
     if adopt is not None:
         spec, files = _adopt(sources, tokenizer, options, eos_id, vocab_size)
         tasks = cut_tasks(files)
     else:
         if tokenizer is None or eos_id is not None or vocab_size is not None or adopt_dtype is not None:
             raise ValueError("text needs --tokenizer; --eos-id, --vocab-size and --dtype go with --adopt.")
-        files = tuple(find_sources(sources, source_format, text_key, split))
+        files = tuple(find_sources(sources, source_format, text_key, split, out))
         tasks = cut_tasks(files)
         sample = tuple(sample_texts(tasks, _SAMPLE_TASKS, _SAMPLE_CHARACTERS))
         spec = EncoderSpec(os.fspath(find_tokenizer(tokenizer)), eos_token, bos, encoder, sample)
@@ -136,12 +138,12 @@ def prepare(
         known = loaded.known if loaded else running.load()
         run = Making(files, tasks, known, running, append, trial, scratch)
         if holdout is None:
-            return run.make(os.fspath(out), options)
+            return run.make(out, options)
+        check_parts(out)
         # Two datasets, each as if the corpus held no other documents; read twice, because encoding is what
         # costs.
         train, val = (
-            run.make(join(os.fspath(out), part), dataclasses.replace(options, part=part))
-            for part in (TRAIN, VAL)
+            run.make(join(out, part), dataclasses.replace(options, part=part)) for part in (TRAIN, VAL)
         )
     return dataclasses.replace(train, val=val)
 

@@ -54,7 +54,8 @@ def text_of(record: Any, text_key: str) -> str:
 
 def naming(names: Iterable[str] | Mapping[str, Any]) -> str:
     """Returns how to say which of these is the text."""
-    example = next(iter(names), "KEY")
+    # The names of a file that is not UTF-8 can't be written as they are.
+    example = next(iter(names), "KEY").encode("utf-8", "backslashreplace").decode()
     return f"Name the text's with --text-key, or for one source as SOURCE::{example}."
 
 

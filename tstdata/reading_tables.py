@@ -119,6 +119,8 @@ def _check_column(schema: Any, text_key: str) -> None:
         raise SourceError(
             f"has no column {text_key!r}; its columns are {listing(schema.names)}. {naming(schema.names)}"
         )
+    if (count := schema.names.count(text_key)) > 1:
+        raise SourceError(f"has {count} columns named {text_key!r}; a column's name must be its own.")
     kind = schema.field(text_key).type
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)):

@@ -100,6 +100,17 @@ def differences(before: Request | MadeOf, now: Request, with_versions: bool) -> 
     return found
 
 
+def rejected_of(card: DatasetCard, request: Request) -> int:
+    """Returns how many documents were left out of the parts that a request made."""
+    paths = [source.path for source in request.sources]
+    made_of = [MadeOf.part(card, number) for number in range(len(card.parts))]
+    return sum(
+        part.num_rejected
+        for part, made in zip(card.parts, made_of, strict=True)
+        if [source.path for source in made.sources] == paths and not differences(made, request, False)
+    )
+
+
 def unlike(before: MadeOf, now: Request) -> list[str]:
     """Returns a sentence for each thing in which `now` can't be appended to what `before` made."""
     same = ("seq_len", "eos_token", "bos_token", "compression", "hashes", "size_limit", "holdout", "part")

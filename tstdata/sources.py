@@ -30,13 +30,15 @@ def find_sources(
     source_format: str | None = None,
     text_key: str = "text",
     split: str | None = None,
+    out: str | None = None,
 ) -> list[SourceFile]:
     """Returns the files of all sources, in the order given; those of a directory or glob sorted by path.
 
     A source is a path or URI, or PATH::KEY, whose texts are under KEY instead of `text_key`. The format
     follows from the extension, without .gz, .zst, .xz or .bz2, unless `source_format` states it for all
     files. Hidden files and directories (a leading dot) and `__pycache__` are not part of a directory. `split`
-    cuts text files into documents: see `read_text`.
+    cuts text files into documents: see `read_text`. What lies in the directory `out`, which may be in one of
+    the sources, is no source.
 
     Raises:
         FileNotFoundError: A source matches nothing.
@@ -51,13 +53,23 @@ def find_sources(
     for source in given:
         path, key = _split_key(os.fspath(source))
         reading = Reading(source_format, key or text_key, split)
-        files += [source_file(found, status, reading) for found, status in _expand(path)]
+        files += [
+            source_file(found, status, reading)
+            for found, status in _expand(path)
+            if out is None or not _lies_in(found, out)
+        ]
         if key is not None and not any(FORMATS[file.format].has_keys for file in files):
             warnings.warn(f"{source}: its files are text, so the key {key!r} has no effect.", stacklevel=2)
     if split is not None and not any(file.format == "text" for file in files):
         warnings.warn(f"split {split!r} has no effect: no source is a text file.", stacklevel=2)
     _warn_of_repeats(file.path for file in files)
     return files
+
+
+def _lies_in(path: str, out: str) -> bool:
+    if is_uri(path) or is_uri(out):
+        return path.startswith(out.rstrip("/") + "/")
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out))
 
 
 def _split_key(source: str) -> tuple[str, str | None]:
@@ -156,9 +168,23 @@ def _by_name(paths: Iterable[str]) -> list[str]:
 
 
 def _walk(directory: str) -> Iterator[str]:
-    for folder, folders, names in os.walk(directory):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
-        yield from (os.path.join(folder, name) for name in names if not name.startswith("."))
+    """Yields a directory's files, through symbolic links too; what can't be listed is an error."""
+    for folder, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
+        above = {os.path.realpath(folder), *map(str, Path(os.path.realpath(folder)).parents)}
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name != "__pycache__"
+            and os.path.realpath(os.path.join(folder, name)) not in above  # A link to where it lies.
+        ]
+        paths = (os.path.join(folder, name) for name in names if not name.startswith("."))
+        # Pipes and sockets are no files; a broken link is for `status_of` to tell.
+        yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def source_file(path: str, status: FileStatus, reading: Reading) -> SourceFile:

@@ -111,7 +111,12 @@ def load_tokenizer(
         files = _find_files(path)
         config = _read_config(files)
         backend = _read_backend(files[TOKENIZER_FILE])
-        _add_config_tokens(backend, config)
+        try:
+            _add_config_tokens(backend, config)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{path}: the tokens in its {CONFIG_FILE} can't be understood: {error}."
+            ) from None
         _encode_as_text(backend)
     eos_token, eos_id = _special_id(backend, config, "eos_token", eos_token, path)
     bos_token, bos_id = _special_id(backend, config, "bos_token", None, path) if bos else (None, None)
