@@ -42,3 +42,31 @@ def test_a_user_error_is_one_message_and_exit_code_2(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "tst verify: error: " in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_our_own_warnings_come_without_code_and_those_of_libraries_as_they_are(tmp_path, tokenizer_dir):
+    (tmp_path / "a.txt").write_text("some words " * 9)
+    code = (
+        "import sys, warnings\nfrom tst_tools import cli\nimport tstdata\nreal = tstdata.prepare\n"
+        "def prepare(*given, **how):\n    warnings.warn('of a library')\n    return real(*given, **how)\n"
+        "tstdata.prepare = prepare\nsys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    command = [
+        "prepare",
+        "a.txt",
+        "a.txt",
+        "--out",
+        "out",
+        "--tokenizer",
+        str(tokenizer_dir),
+        "--seq-len",
+        "2",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    said = [line for line in done.stderr.splitlines() if "arning" in line]
+    assert "tst prepare: warning: a.txt is named by more than one source" in said[1]
+    assert "<string>:6: UserWarning: of a library" in said[0]
+    assert len(said) == 2

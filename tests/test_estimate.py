@@ -72,3 +72,24 @@ def test_the_plan_names_what_can_not_be_read(tmp_path, tokenizer_dir, capsys):
     for words in ("documents  about 1", "tokens     about", "disk       about", "time       about"):
         assert words in out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would(tmp_path, tokenizer_dir):
+    source, other = (
+        write_jsonl(tmp_path / name, ["one", "two words"] * 9) for name in ("a.jsonl", "b.jsonl")
+    )
+    out = tmp_path / "out"
+    tstdata.prepare(source, out, tokenizer_dir, 2)
+    how = {"dry_run": True}
+    for refused, error, words in (
+        ({"out": tmp_path / "none", "append": True}, FileNotFoundError, "is no finished bag-shard dataset"),
+        ({"seq_len": 4, "append": True}, ValueError, "can't be appended to: seq_len was 2, now 4"),
+        ({"seq_len": 4}, ValueError, "of another recipe, tokenizer or source: seq_len was 2, now 4"),
+        ({"sources": other}, ValueError, "of another recipe, tokenizer or source"),
+    ):
+        call = {"sources": source, "out": out, "tokenizer": tokenizer_dir, "seq_len": 2, **refused, **how}
+        with pytest.raises(error, match=words):
+            tstdata.prepare(**call)
+    assert tstdata.prepare(other, out, tokenizer_dir, 2, append=True, **how).estimate.num_documents == 18
+    assert not (tmp_path / "none").exists()
+    assert not (out / ".append").exists()

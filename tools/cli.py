@@ -1,9 +1,16 @@
 """The `tst` command: picks the command's module, imports only that one, prints user errors as messages."""
 
+import contextlib
 import difflib
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+# The folders of our own code, by which our warnings are told from those of libraries.
+_OURS = ("tstdata", "composer_algo", Path(__file__).parent.name)
 
 COMMANDS = {
     "prepare": "tokenise a corpus into bag shards",
@@ -40,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"tst: no command named {name!r}; {hint}", file=sys.stderr)
         return 2
     try:
-        return int(importlib.import_module(f".{name}", __package__).main(rest))
+        with _own_warnings_plain(name):
+            return int(importlib.import_module(f".{name}", __package__).main(rest))
     except BrokenPipeError:
         # Our reader has gone, as with `| head`; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,6 +61,25 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ntst {name}: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def _own_warnings_plain(name: str) -> Iterator[None]:
+    """Leaves out of our own warnings the line of code that they come from."""
+    formatted = warnings.formatwarning
+
+    def plain(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if Path(filename).parent.name in _OURS:
+            return f"tst {name}: warning: {message}\n"
+        return formatted(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = formatted
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from .estimate import Estimate, estimate
 from .file_systems import is_uri
 from .lock import hold
 from .options import PrepareOptions
-from .output import begin, begin_append, check_output
+from .output import begin, begin_append, check_append, check_begin, check_output
 from .remote_output import RemoteOutput
 from .request import KeptSource, Request, package_versions, rejected_of
 from .shard_reading import read_index
@@ -75,9 +75,12 @@ class Making:
         )
         if not is_uri(out):
             check_output(Path(out))
-        if self.trial is not None:
-            return dataclasses.replace(report, estimate=estimate(self.tasks, self.trial, layout, options))
         request = self._request(options)
+        if self.trial is not None:
+            if not is_uri(out):
+                check = check_append if self.append else check_begin
+                check(Path(out), request, self.files, self.tasks, options)
+            return dataclasses.replace(report, estimate=estimate(self.tasks, self.trial, layout, options))
         remote = RemoteOutput(out, self.work_dir) if is_uri(out) else None
         if remote is not None:
             remote.begin(request)

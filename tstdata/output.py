@@ -59,6 +59,20 @@ def begin(
     """Begins a preparation or joins one that was interrupted; returns whether it is finished already.
 
     Raises:
+        ValueError: See `check_begin`.
+    """
+    finished = check_begin(out, request, files, tasks, options)
+    if not finished:
+        commit_bytes(out / WORK_DIR / REQUEST_FILE, request.to_bytes())
+    return finished
+
+
+def check_begin(
+    out: Path, request: Request, files: Sequence[SourceFile], tasks: Sequence[Task], options: PrepareOptions
+) -> bool:
+    """Tells whether a preparation is finished already; refuses one that can't begin here, or go on.
+
+    Raises:
         ValueError: The output is, or was begun as, another dataset.
     """
     finished = (out / CARD_FILE).exists()
@@ -72,8 +86,6 @@ def begin(
             f"{out} {state} of another recipe, tokenizer or source: {'; '.join(changes)}. Give another "
             "--out, or remove it to start again."
         )
-    if not finished:
-        commit_bytes(out / WORK_DIR / REQUEST_FILE, request.to_bytes())
     return finished
 
 
@@ -81,6 +93,21 @@ def begin_append(
     out: Path, request: Request, files: Sequence[SourceFile], tasks: Sequence[Task], options: PrepareOptions
 ) -> bool:
     """Begins an append to a finished dataset or joins one that was interrupted; True if it is in it already.
+
+    Raises:
+        ValueError: See `check_append`.
+        FileNotFoundError: There is no finished dataset.
+    """
+    finished = check_append(out, request, files, tasks, options)
+    if not finished:
+        commit_bytes(out / APPEND_DIR / REQUEST_FILE, request.to_bytes())
+    return finished
+
+
+def check_append(
+    out: Path, request: Request, files: Sequence[SourceFile], tasks: Sequence[Task], options: PrepareOptions
+) -> bool:
+    """Tells whether an append is in a dataset already; refuses one that can't be, or go on.
 
     Raises:
         ValueError: The dataset is of another kind of rows or tokenizer, or another append was begun.
@@ -100,7 +127,6 @@ def begin_append(
             f"{out} holds an unfinished append of something else: {'; '.join(changes)}. Finish that one "
             f"first, or give it up by removing {out / APPEND_DIR}."
         )
-    commit_bytes(out / APPEND_DIR / REQUEST_FILE, request.to_bytes())
     return False
 
 
