@@ -64,6 +64,22 @@ def test_a_limit_reads_no_further_than_it_must(corpus_of, tmp_path, tokenizer_di
     assert tstdata.prepare(corpus_of, tmp_path / "out", tokenizer_dir, 8, limit=150).card.num_documents == 150
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_bad_input_is_judged_up_to_the_task_of_the_last_document(
+    corpus_of, tmp_path, tokenizer_dir, monkeypatch, workers
+):
+    monkeypatch.setattr(tasks, "_TASK_BYTES", 300)
+    lines = (corpus_of / "2.jsonl").read_bytes().splitlines(keepends=True)
+    (corpus_of / "2.jsonl").write_bytes(b"".join([*lines[:60], b"{\n", *lines[60:90], b"[\n", *lines[90:]]))
+    arguments = (tokenizer_dir, 8)
+    for limit in (240, 250, 255):
+        found = tstdata.prepare(corpus_of, tmp_path / str(limit), *arguments, limit=limit, workers=workers)
+        assert found.card.num_documents == limit
+    for limit in (265, None):
+        with pytest.raises(ValueError, match=r"2\.jsonl line 61"):
+            tstdata.prepare(corpus_of, tmp_path / f"bad {limit}", *arguments, limit=limit, workers=workers)
+
+
 def test_a_holdout_shares_out_every_document_by_its_text_alone(corpus_of, tmp_path, tokenizer_dir, tokenizer):
     report = tstdata.prepare(corpus_of, tmp_path / "out", tokenizer_dir, 8, holdout=0.2, min_chars=1)
     kept = [text for text in TEXTS if text]

@@ -143,8 +143,13 @@ class Building:
             # With a limit some tasks at a time, in order: those behind the last document wanted are not run.
             step = len(missing) if self.options.limit is None else self.options.workers
             for start in range(0, len(missing), max(step, 1)):
-                if not shards.is_enough:
-                    engine.run(missing[start : start + step], job, bar.advance, shards.add)
+                try:
+                    if not shards.is_enough:
+                        engine.run(missing[start : start + step], job, bar.advance, shards.add)
+                except ValueError:
+                    # Of a task behind the last document wanted, which only several workers begin.
+                    if not shards.is_enough:
+                        raise
 
     def _find(self, task: Task) -> Segment | None:
         """Returns a task's committed segment; not one that now would be made otherwise."""

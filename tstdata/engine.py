@@ -60,7 +60,8 @@ class Engine(Protocol):
             done: Told of each task and its segment, from any thread.
 
         Raises:
-            ValueError: What a task met, from the first that failed; the tasks that ended stay committed.
+            ValueError: What a task met, from the first one in order of those that failed. All before it, and
+                perhaps some after it, were run, told of and stay committed.
             OSError: The disk failed, or a worker died.
         """
 

@@ -51,6 +51,7 @@ class WorkerPool:
         for task in tasks:
             waiting.put(task)
         said: set[str] = set()
+        failed: dict[int, Exception] = {}
 
         def drive(number: int) -> None:
             """Feeds one worker until no task waits."""
@@ -67,13 +68,19 @@ class WorkerPool:
                 # A task in hand, so that the worker does not wait for us; not when few are left to share.
                 ahead = 2 if waiting.qsize() > 2 * len(self._processes) else 1
                 with contextlib.suppress(queue.Empty):
-                    while len(given) < ahead:
+                    while len(given) < ahead and not failed:
                         given.append(waiting.get_nowait())
                         _send(process, (job, given[-1]))
                 if not given:
                     return
-                _await(process, progress)
                 task = given.popleft()
+                try:
+                    _await(process, progress)
+                except ChildProcessError:
+                    raise
+                except Exception as error:  # Told by the worker, which goes on with what else it was given.
+                    failed[task.index] = error
+                    continue
                 done(task, load_segment(segment_stem(job.work, task.index)))
 
         workers = range(min(len(self._processes), len(tasks)))
@@ -83,6 +90,8 @@ class WorkerPool:
             self._end_workers()  # Whoever cleans up after the failure must not meet one that still writes.
         for future in ended:
             future.result()
+        if failed:
+            raise failed[min(failed)]
 
     def __enter__(self) -> "WorkerPool":
         return self

@@ -73,6 +73,7 @@ class RayEngine:
         common = ray.put((self._spec, job, tokenizer.identity))
         left = list(reversed(tasks))
         running: dict[Any, Task] = {}
+        failed: dict[int, Exception] = {}
         while left or running:
             most = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
             while left and len(running) < most:
@@ -82,12 +83,16 @@ class RayEngine:
             for one in ready:
                 task, outcome = running.pop(one), ray.get(one)
                 if outcome.error is not None:
-                    raise outcome.error
+                    failed[task.index] = outcome.error
+                    left.clear()
+                    continue
                 if outcome.warning is not None:
                     warnings.warn(outcome.warning, stacklevel=2)
                 segment = commit_segment(segment_stem(job.work, task.index), outcome.files)
                 progress(task.size, segment.num_tokens)
                 done(task, segment)
+        if failed:
+            raise failed[min(failed)]
 
 
 # The encoder that this worker process of Ray's made last, and of what.
