@@ -1,10 +1,11 @@
 """Sources: what a user names (files, directories, globs, URIs) as files of known format, in a fixed order."""
 
+import functools
 import glob
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -50,13 +51,14 @@ def find_sources(
     if source_format is not None and source_format not in TEXT_FORMATS:
         raise ValueError(f"format is {source_format!r}; it can be one of {', '.join(TEXT_FORMATS)}.")
     files: list[SourceFile] = []
+    lies_in_output = _test_of_lying_in(out)
     for source in given:
         path, key = _split_key(os.fspath(source))
         reading = Reading(source_format, key or text_key, split)
         files += [
             source_file(found, status, reading)
             for found, status in _expand(path)
-            if out is None or not _lies_in(found, out)
+            if not lies_in_output(found)
         ]
         if key is not None and not any(FORMATS[file.format].has_keys for file in files):
             warnings.warn(f"{source}: its files are text, so the key {key!r} has no effect.", stacklevel=2)
@@ -66,10 +68,16 @@ def find_sources(
     return files
 
 
-def _lies_in(path: str, out: str) -> bool:
-    if is_uri(path) or is_uri(out):
-        return path.startswith(out.rstrip("/") + "/")
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out))
+def _test_of_lying_in(out: str | None) -> Callable[[str], bool]:
+    """Returns a function that tells whether a file lies in the output."""
+    if out is None:
+        return lambda path: False
+    if is_uri(out):
+        return lambda path: path.startswith(out.rstrip("/") + "/")
+    real = os.path.realpath(out)
+    # Once for each folder: of files there may be a million.
+    lies_in = functools.cache(lambda folder: Path(os.path.realpath(folder)).is_relative_to(real))
+    return lambda path: not is_uri(path) and lies_in(os.path.dirname(path))
 
 
 def _split_key(source: str) -> tuple[str, str | None]:
