@@ -139,6 +139,7 @@ def test_adopted_data_are_appended_to_held_out_and_inspected_without_a_tokenizer
         ({**STATED, "adopt_dtype": "float32"}, "dtype is 'float32'"),
         ({**STATED, "adopt_dtype": "uint64"}, "no whole number of uint64|has the id"),
         ({**STATED, "min_chars": 3}, "min_chars is 3, but adopted data are ids already"),
+        ({**STATED, "text_key": "body"}, "text_key is 'body', but adopted data are ids already"),
         ({**STATED, "adopt": "word"}, "adopt is 'word'"),
         ({**STATED, "adopt": "mds"}, r"index\.json does not exist"),
         ({**STATED, "adopt": "megatron"}, r"\.idx does not exist"),

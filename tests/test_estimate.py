@@ -74,6 +74,14 @@ def test_the_plan_names_what_can_not_be_read(tmp_path, tokenizer_dir, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_empty_file_that_is_a_reject_is_counted(tmp_path, tokenizer_dir):
+    write_jsonl(tmp_path / "a.jsonl", ["one", "two words"])
+    (tmp_path / "b.csv").write_bytes(b"")
+    found = tstdata.prepare(tmp_path, tmp_path / "out", tokenizer_dir, 2, dry_run=True).estimate
+    assert (found.num_documents, found.num_rejects) == (2, 1)
+    assert "b.csv is empty" in found.first_reject
+
+
 def test_a_dry_run_refuses_what_the_run_would(tmp_path, tokenizer_dir):
     source, other = (
         write_jsonl(tmp_path / name, ["one", "two words"] * 9) for name in ("a.jsonl", "b.jsonl")

@@ -33,6 +33,7 @@ def test_a_full_disk_is_told_of_and_a_rerun_goes_on(
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "File too large: make room and run the same command again" in done.stdout
+    assert done.stdout.count("make room") == 1
     assert str(out) in done.stdout
     assert not list(out.rglob("*.tmp"))
     assert not (out / "dataset.json").exists()

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import xxhash
 
 _CHUNK = 1 << 20
+_ADVICE = "make room and run the same command again, which keeps what is finished"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -36,13 +37,9 @@ def committing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise OSError(
-                error.errno,
-                f"{error.strerror}: make room and run the same command again, which keeps what is finished",
-                str(path),
-            ) from None
-        raise
+        if error.errno not in _NO_ROOM or _ADVICE in str(error.strerror):  # Told by a file written meanwhile.
+            raise
+        raise OSError(error.errno, f"{error.strerror}: {_ADVICE}", str(path)) from None
     finally:
         aside.unlink(missing_ok=True)
 

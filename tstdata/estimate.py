@@ -55,6 +55,11 @@ class _Sample:
     seconds: float = 0.0
     rejects: int = 0
 
+    @property
+    def factor(self) -> float:
+        """How much more the whole file holds; an empty one may be a reject."""
+        return self.size / self.file_bytes if self.file_bytes else 1.0
+
 
 def estimate(
     tasks: Sequence[Task], encoder: Encoder, layout: ShardLayout, options: PrepareOptions
@@ -87,7 +92,7 @@ def estimate(
 
     def whole(name: str) -> float:
         """Returns how much of something the corpus holds."""
-        return scale * sum(getattr(sample, name) * sample.size / sample.file_bytes for sample in seen)
+        return scale * sum(getattr(sample, name) * sample.factor for sample in samples.values())
 
     documents, share = whole("documents"), 1.0
     if options.limit is not None and documents > options.limit:
@@ -102,7 +107,7 @@ def estimate(
         stored_bytes=round(tokens * (bytes_a_token or 0)),
         work_bytes=_work_bytes(round(documents * share), tokens, layout, options.workers),
         seconds=whole("seconds") * share / options.workers,
-        sampled_documents=sum(sample.documents for sample in seen),
+        sampled_documents=sum(sample.documents for sample in samples.values()),
         num_rejects=round(whole("rejects") * share),
         first_reject=first_reject,
     )

@@ -52,9 +52,12 @@ class PrepareOptions:
         if self.adopt is not None:
             check_adoption(self.adopt, self.adopt_dtype)
             without = {"bos": self.bos, "min_chars": self.min_chars, "split": self.split}
-            for name, value in {**without, "source_format": self.source_format}.items():
-                if value:
+            without |= {"source_format": self.source_format, "text_key": self.text_key}
+            for name, value in without.items():
+                if value and (name, value) != ("text_key", "text"):
                     raise ValueError(f"{name} is {value!r}, but adopted data are ids already: leave it out.")
+        if self.max_whole < 1:
+            raise ValueError(f"max_whole is {self.max_whole}; give --max-whole {DEFAULT_MAX_WHOLE}, say.")
         if self.workers < 1:
             raise ValueError(f"workers is {self.workers}; give --workers 1 or more.")
         if self.encoder not in ENCODERS:

@@ -28,13 +28,13 @@ class _Bar(tqdm):
 
 
 class Progress:
-    """A bar that any thread may advance; silent unless `shown`."""
+    """A bar of bytes, or another unit, that any thread may advance; silent unless `shown`."""
 
-    def __init__(self, title: str, total_bytes: int, shown: bool) -> None:
+    def __init__(self, title: str, total: int, shown: bool, unit: str = "B") -> None:
         self._bar = _Bar(
-            total=total_bytes,
+            total=total,
             desc=title,
-            unit="B",
+            unit=unit,
             unit_scale=True,
             file=sys.stderr,
             disable=not shown,

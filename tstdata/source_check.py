@@ -21,7 +21,7 @@ def check_sources(
     """Yields (source, what is wrong) for each of `number` sampled documents that is not as it was."""
     records = sampled_records(files, card, number, _SEED)
     encoder = stored_encoder(files, card)
-    with Progress("encoding again", len(records), progress) as bar:
+    with Progress("encoding again", len(records), progress, " documents") as bar:
         for source in dict.fromkeys(record.source for record in records):
             wanted = [record for record in records if record.source == source]
             stored = card.sources[source]
