@@ -65,6 +65,7 @@ BAD = {
     "csv in Latin-1": ("a.csv", "n,tëxt\n1,a\n".encode("latin-1"), "has no column 'text'"),
     "two columns of a name": ("a.parquet", parquet_of_two_columns(), "has 2 columns named 'text'"),
     "empty csv": ("a.csv", b"", "is empty"),
+    "feather 1": ("a.feather", b"FEA1" + bytes(60) + b"FEA1", "is feather of version 1, which is not read"),
     "empty arrow": ("a.arrow", b"", "can't be read as arrow"),
     "empty parquet": ("a.parquet", b"", "can't be read as parquet"),
     "no parquet": ("a.parquet", b"PAR1 no", "can't be read as parquet"),

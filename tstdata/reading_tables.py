@@ -17,6 +17,7 @@ _BATCH_ROWS = 256
 # Pages are read through a buffer: a column of a row group is never whole in memory.
 _BUFFER_BYTES = 1 << 20
 _ARROW_FILE = b"ARROW1"
+_FEATHER_1 = b"FEA1"
 
 
 def read_parquet(
@@ -62,7 +63,10 @@ def read_arrow(
     row = 0
     try:
         with source.open() as opened:
-            is_file = opened.read(len(_ARROW_FILE)) == _ARROW_FILE
+            beginning = opened.read(len(_ARROW_FILE))
+            if beginning.startswith(_FEATHER_1):
+                raise SourceError("is feather of version 1, which is not read: write it as version 2.")
+            is_file = beginning == _ARROW_FILE
             opened.seek(0)
             open_ipc = pa.ipc.open_file if is_file else pa.ipc.open_stream
             reader = open_ipc(opened, options=pa.ipc.IpcReadOptions(use_threads=False))
