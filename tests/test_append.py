@@ -170,6 +170,11 @@ def test_what_an_append_leaves_out_is_its_own(base, sources, tokenizer_dir, tmp_
     tstdata.prepare(write_jsonl(tmp_path / "c.jsonl", TEXTS[2]), *arguments, size_limit=LIMIT, append=True)
     with pytest.raises(ValueError, match="left out 1 documents of these"):
         tstdata.prepare(bad, *arguments, size_limit=LIMIT)
+    # The same name again, of another day.
+    bad.write_bytes(sources[0].read_bytes())
+    for _ in range(2):
+        report = tstdata.prepare(bad, *arguments, size_limit=LIMIT, append=True)
+    assert [part.num_rejected for part in report.card.parts] == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

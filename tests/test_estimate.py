@@ -1,6 +1,8 @@
 """What --dry-run says: close to what comes out, and nothing is written."""
 
+import bz2
 import gzip
+import lzma
 import random
 
 import pytest
@@ -31,7 +33,7 @@ def test_the_estimate_is_near_what_comes_out(tmp_path, tokenizer_dir, corpus, mo
     assert found.sampled_documents < report.card.num_documents
 
 
-@pytest.mark.parametrize("name", [*WRITERS, "a.jsonl.gz", "a.csv.zst"])
+@pytest.mark.parametrize("name", [*WRITERS, "a.jsonl.gz", "a.csv.zst", "a.jsonl.bz2", "a.json.xz"])
 @pytest.mark.parametrize("size", [1, 300, 40_000])
 def test_the_estimate_of_even_documents_is_near_in_every_format(
     tmp_path, tokenizer_dir, name, size, monkeypatch
@@ -44,9 +46,15 @@ def test_the_estimate_of_even_documents_is_near_in_every_format(
     texts = [letters[at : at + size] for at in range(count)]
     stem, _, packed = name.rpartition(".") if name.count(".") > 1 else (name, "", "")
     write = {**WRITERS, "a.parquet": lambda texts: parquet_of(texts, 1000)}[stem]
-    pack = {"": bytes, "gz": gzip.compress, "zst": zstandard.compress}[packed]
+    pack = {
+        "": bytes,
+        "gz": gzip.compress,
+        "zst": zstandard.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+    }
     source = tmp_path / name
-    source.write_bytes(pack(write(texts)))
+    source.write_bytes(pack[packed](write(texts)))
     found = tstdata.prepare(source, tmp_path / "out", tokenizer_dir, 32, dry_run=True).estimate
     assert found.num_documents == pytest.approx(count, rel=0.1)
     assert found.sampled_documents <= count

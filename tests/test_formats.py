@@ -55,6 +55,7 @@ def test_every_format_gives_the_texts_it_was_written_with(tmp_path, monkeypatch,
         ("a.txt", None, b"a \xef\xbb\xbf b"),
         ("b.txt", None, b"a\xff"),
         ("c.txt", "blank-lines", b"a\n\n\xef\xbb\xbfb"),
+        ("e.txt", "blank-lines", b"\n \nb\n\nc"),
         ("d.txt", "<eot>", b"a<eot>\xef\xbb\xbfb"),
     ],
 )

@@ -155,9 +155,31 @@ def test_documents_of_which_none_is_left_are_accounted_for(tmp_path, tokenizer_d
         tstdata.prepare(source, tmp_path / "out", tokenizer_dir, 8, on_error="skip", min_chars=9)
 
 
+def test_a_holdout_may_stand_beside_its_sources_and_goes_into_no_file(corpus_of, tmp_path, tokenizer_dir):
+    tstdata.prepare(corpus_of, tmp_path, tokenizer_dir, 8, holdout=0.3)
+    assert (tmp_path / "val" / "dataset.json").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match="is a file"):
+        tstdata.prepare(corpus_of, tmp_path / "file", tokenizer_dir, 8, holdout=0.3)
+
+
+def test_a_limit_that_ended_the_workers_does_not_end_the_holdout(
+    corpus_of, tmp_path, tokenizer_dir, monkeypatch
+):
+    monkeypatch.setattr(tasks, "_TASK_BYTES", 300)
+    (corpus_of / "3.jsonl").write_bytes(b"{")
+    for limit in (210, 220, 230):
+        out = tmp_path / f"out {limit}"
+        # Val has fewer documents than that before the bad line.
+        with pytest.raises(ValueError, match=r"3\.jsonl line 1"):
+            tstdata.prepare(corpus_of, out, tokenizer_dir, 8, limit=limit, holdout=0.2, workers=3)
+        assert tstdata.DatasetCard.load(out / "train").num_documents == limit
+        assert not (out / "val" / "dataset.json").exists()
+
+
 def test_an_output_may_be_a_file_uri_and_lie_in_its_source(corpus_of, tmp_path, tokenizer_dir):
     inside = corpus_of / "made of it"
-    first = tstdata.prepare(corpus_of, inside.as_uri(), tokenizer_dir, 8)
+    first = tstdata.prepare(corpus_of, f"file://{inside}", tokenizer_dir, 8)
     assert inside.is_dir()
     assert tstdata.prepare(corpus_of, inside, tokenizer_dir, 8).already_done
     assert first.card == tstdata.DatasetCard.load(inside)

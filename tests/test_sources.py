@@ -110,6 +110,8 @@ def test_links_are_followed_but_not_in_circles_and_pipes_are_no_files(tree, tmp_
     (tree / "zround").symlink_to(tree)
     (elsewhere / "back").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tree / "pipe.txt")
+    (tree / "zlink2").symlink_to(tmp_path / "elsewhere")
+    (elsewhere / "over").symlink_to(tmp_path)
     assert paths("tree") == [*before, "tree/zlink/inner/far.txt"]
     (tree / "broken.txt").symlink_to(tmp_path / "gone")
     with pytest.raises(FileNotFoundError, match=r"broken\.txt"):
@@ -137,6 +139,14 @@ def test_what_lies_in_the_output_is_no_source(tree):
     (tree / "out-of-that.txt").write_text("")
     found = [file.path for file in find_sources("tree", out="tree/out")]
     assert sorted(found) == sorted([*before, "tree/out-of-that.txt"])
+    # What is named below the output, or is the output, is meant.
+    (tree / "out" / "raw").mkdir()
+    (tree / "out" / "raw" / "a.txt").write_text("")
+    for source in ("tree/out/raw", "tree/out/raw/*.txt", "tree/out/raw/a.txt"):
+        assert [file.path for file in find_sources(source, out="tree/out")] == ["tree/out/raw/a.txt"]
+    found = [file.path for file in find_sources("tree/**/*.txt", out="tree/out")]
+    assert found
+    assert not [path for path in found if path.startswith("tree/out/")]
     with pytest.raises(ValueError, match="does not tell its format"):
         find_sources("tree")
 

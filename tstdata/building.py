@@ -146,9 +146,9 @@ class Building:
                 try:
                     if not shards.is_enough:
                         engine.run(missing[start : start + step], job, bar.advance, shards.add)
-                except ValueError:
+                except Exception as error:
                     # Of a task behind the last document wanted, which only several workers begin.
-                    if not shards.is_enough:
+                    if isinstance(error, ChildProcessError) or not shards.is_enough:
                         raise
 
     def _find(self, task: Task) -> Segment | None:

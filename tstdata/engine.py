@@ -7,8 +7,7 @@ from types import TracebackType
 from typing import Protocol
 
 from .encoder import Encoder
-from .fast_encoder import choose_encoder
-from .library_tokenizers import LibraryEncoder
+from .fast_encoder import choose_encoder, reference_encoder
 from .segments import Segment
 from .tasks import EncodeJob, Task, run_task
 from .tokenizer import KnownTokenizer, LoadedTokenizer, load_tokenizer
@@ -34,10 +33,9 @@ class EncoderSpec:
     def choose(self, loaded: LoadedTokenizer) -> tuple[Encoder, str | None]:
         """Returns the encoder and, perhaps, a warning."""
         library = loaded.library
-        reference = None if library is None else LibraryEncoder(library)
-        if reference is not None and loaded.backend is library:
-            return reference, None
-        return choose_encoder(loaded.backend, self.wish, self.sample, reference)
+        if library is not None and loaded.backend is library:
+            return reference_encoder(loaded), None
+        return choose_encoder(loaded.backend, self.wish, self.sample, reference_encoder(loaded))
 
 
 class Engine(Protocol):

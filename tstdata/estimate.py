@@ -71,7 +71,7 @@ def estimate(
         OSError: A file can't be read.
     """
     pieces = [one for task in tasks for one in task.pieces]
-    chosen = pieces[:: -(-len(pieces) // _SAMPLED_PIECES)]
+    chosen = pieces[:: max(1, -(-len(pieces) // _SAMPLED_PIECES))]
     most = min(_SAMPLED_BYTES, _SAMPLED_IN_ALL // max(1, len(chosen)))
     samples = {one.source: _Sample(one.file.size) for one in chosen}
     first_reject: str | None = None
@@ -159,17 +159,15 @@ def _beginning(one: TaskPiece, most: int, sample: _Sample) -> Iterator[Document 
         sample.file_bytes += next_line(one.file, piece.stop) - next_line(one.file, piece.start)
         return
     told: list[int] = []
-    told_before = None
+    told_before, before = None, 0
     for found in read_documents(_Sampled(**vars(one.file)), told.append, find_span(one.file, one.piece)[0]):
-        # Some readers tell of bytes before what is in them, others after it.
-        told_before = bool(told) if told_before is None else told_before
-        if not told_before and sum(told) >= most:
-            sample.file_bytes += sum(told)
+        # Some readers tell of bytes before what is in them, others after it. Several documents may be in what
+        # is told at once, such as a block that is decompressed: all of them are taken.
+        told_before, now = bool(told) if told_before is None else told_before, sum(told)
+        whole = before if told_before else now
+        if whole >= most and now > before:
+            sample.file_bytes += whole
             return
+        before = now
         yield found
-        if told_before and sum(told) - told[-1] >= most:
-            # The document ends in the last of them.
-            size = len(found.text) if isinstance(found, Document) else 0
-            sample.file_bytes += sum(told) - max(told[-1] - size, told[-1] // 2)
-            return
     sample.file_bytes += one.piece.size

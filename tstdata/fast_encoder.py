@@ -11,8 +11,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .encoder import ADOPTED, Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
+from .library_tokenizers import LibraryEncoder
 from .splitting import splits_first
-from .tokenizer import KnownTokenizer
+from .tokenizer import KnownTokenizer, LoadedTokenizer
 from .torture import torture_texts
 
 ENCODERS = ("auto", "reference", "fast")
@@ -72,6 +73,14 @@ def kept_encoders(wish: str, tokenizer: KnownTokenizer) -> list[str]:
         if wish != "reference":
             kept.append(fast_name())
     return kept
+
+
+def reference_encoder(loaded: LoadedTokenizer) -> Encoder:
+    """Returns what is right by definition: the tokenizer, or the library that its files are for."""
+    if loaded.library is None:
+        return HuggingFaceEncoder(loaded.backend)
+    is_converted = loaded.backend is not loaded.library
+    return LibraryEncoder(loaded.library, is_converted and splits_first(loaded.backend))
 
 
 def choose_encoder(

@@ -8,7 +8,7 @@ import functools
 import os
 import re
 from typing import Any, BinaryIO, NamedTuple, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
@@ -37,9 +37,8 @@ def is_uri(path: str) -> bool:
 
 
 def local_path(path: str) -> str:
-    """Returns the path that a `file://` URI names; anything else as it is."""
-    parts = urlsplit(path)
-    return unquote(parts.path) if parts.scheme == "file" and parts.netloc in ("", "localhost") else path
+    """Returns the path that stands after `file://`, as fsspec reads it; anything else as it is."""
+    return path.removeprefix("file://") if path.startswith("file:///") else path
 
 
 def join(folder: str, name: str) -> str:
@@ -118,7 +117,7 @@ def exists(path: str) -> bool:
     """Tells whether there is such a file."""
     try:
         status_of(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 

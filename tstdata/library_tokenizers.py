@@ -142,10 +142,9 @@ class LibraryEncoder:
     """The encoder of a library tokenizer: what it gives is right by definition."""
 
     reference: Encoder | None = None
-    splits_first = False
 
-    def __init__(self, tokenizer: LibraryTokenizer) -> None:
-        self.name = tokenizer.name
+    def __init__(self, tokenizer: LibraryTokenizer, splits_first: bool = False) -> None:
+        self.name, self.splits_first = tokenizer.name, splits_first
         self._tokenizer = tokenizer
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:

@@ -12,10 +12,10 @@ from .adoption import Adoption
 from .card import DatasetCard
 from .dataset_files import DatasetFiles
 from .documents import Reject, explain, read_documents
-from .encoder import Encoder, HuggingFaceEncoder
+from .encoder import Encoder
+from .fast_encoder import reference_encoder
 from .file_systems import status_of
 from .inspection import stored_tokenizer
-from .library_tokenizers import LibraryEncoder
 from .merging import DOCUMENTS_DIR
 from .packing import pack
 from .parquet import iter_batches, open_parquet
@@ -80,8 +80,7 @@ def stored_encoder(files: DatasetFiles, card: DatasetCard) -> Encoder:
     """Returns the reference encoder of a dataset, or what stands in for it in an adopted one."""
     if card.recipe.adopt is not None:
         return AdoptedIds()
-    loaded = stored_tokenizer(files, card)
-    return HuggingFaceEncoder(loaded.backend) if loaded.library is None else LibraryEncoder(loaded.library)
+    return reference_encoder(stored_tokenizer(files, card))
 
 
 def encode_again(

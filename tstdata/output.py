@@ -45,8 +45,10 @@ def check_parts(out: str) -> None:
     """Refuses to put the two datasets of a holdout into what is, or was begun as, one dataset.
 
     Raises:
-        FileExistsError: It is.
+        FileExistsError: It is, or it is a file.
     """
+    if os.path.isfile(out):
+        raise FileExistsError(f"{out} is a file; --out names a directory. Give another --out.")
     if any(exists(join(out, name)) for name in (CARD_FILE, f"{WORK_DIR}/{REQUEST_FILE}")):
         raise FileExistsError(
             f"{out} is, or was begun as, a dataset without --holdout. Give another --out, or remove it."

@@ -13,6 +13,7 @@ import pickle
 import queue
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -29,11 +30,14 @@ class WorkerPool:
     """So many workers, which begin to load the tokenizer at once."""
 
     def __init__(self, workers: int, spec: EncoderSpec) -> None:
-        self._spec = spec
-        self._processes = [_start_worker() for _ in range(workers)]
+        self._spec, self._workers = spec, workers
         self._threads = ThreadPoolExecutor(workers)
+        self._start_workers()
+
+    def _start_workers(self) -> None:
+        self._processes = [_start_worker() for _ in range(self._workers)]
         self._known: list[Future[KnownTokenizer]] = [
-            self._threads.submit(_ask, process, spec) for process in self._processes
+            self._threads.submit(_ask, process, self._spec) for process in self._processes
         ]
         # In threads that come free when a tokenizer is loaded.
         self._warnings: list[Future[str | None]] = [
@@ -47,11 +51,22 @@ class WorkerPool:
 
     def run(self, tasks: Sequence[Task], job: EncodeJob, progress: Progress, done: OnDone) -> None:
         """See `Engine`."""
+        if any(process.poll() is not None for process in self._processes):
+            self._end_workers()  # An error ended them that was none in the end: behind a limit.
+            self._close_streams()
+            self._start_workers()
         waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
         for task in tasks:
             waiting.put(task)
+        handing = threading.Lock()
+        hands: list[collections.deque[Task]] = [collections.deque() for _ in self._processes]
         said: set[str] = set()
         failed: dict[int, Exception] = {}
+
+        def is_decided() -> bool:
+            """Tells whether no task in hand comes before the first that failed."""
+            with handing:
+                return bool(failed) and all(task.index > min(failed) for hand in hands for task in hand)
 
         def drive(number: int) -> None:
             """Feeds one worker until no task waits."""
@@ -62,29 +77,39 @@ class WorkerPool:
                 )
             if warning is not None and warning not in said:
                 said.add(warning)
-                warnings.warn(warning, stacklevel=2)
-            given: collections.deque[Task] = collections.deque()
+                warnings.warn(warning, stacklevel=1)
+            given = hands[number]
             while True:
                 # A task in hand, so that the worker does not wait for us; not when few are left to share.
                 ahead = 2 if waiting.qsize() > 2 * len(self._processes) else 1
                 with contextlib.suppress(queue.Empty):
                     while len(given) < ahead and not failed:
-                        given.append(waiting.get_nowait())
+                        with handing:
+                            given.append(waiting.get_nowait())
                         _send(process, (job, given[-1]))
-                if not given:
+                if not given or is_decided():
                     return
-                task = given.popleft()
                 try:
                     _await(process, progress)
                 except ChildProcessError:
                     raise
                 except Exception as error:  # Told by the worker, which goes on with what else it was given.
-                    failed[task.index] = error
-                    continue
-                done(task, load_segment(segment_stem(job.work, task.index)))
+                    failed[given.popleft().index] = error
+                else:
+                    done(given[0], load_segment(segment_stem(job.work, given[0].index)))
+                    given.popleft()
+
+        def drive_until_decided(number: int) -> None:
+            try:
+                drive(number)
+            except ChildProcessError:
+                if not is_decided():  # Else it was ended, below, for what it did not matter any more.
+                    raise
+            if is_decided():
+                self._end_workers()
 
         workers = range(min(len(self._processes), len(tasks)))
-        futures = [self._threads.submit(drive, number) for number in workers]
+        futures = [self._threads.submit(drive_until_decided, number) for number in workers]
         ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
         if any(future.exception() for future in ended):
             self._end_workers()  # Whoever cleans up after the failure must not meet one that still writes.
@@ -100,6 +125,9 @@ class WorkerPool:
         """Ends the workers, also on Ctrl-C: with its worker gone, each driving thread ends."""
         self._end_workers()
         self._threads.shutdown()
+        self._close_streams()
+
+    def _close_streams(self) -> None:
         for process in self._processes:
             for stream in (process.stdin, process.stdout):
                 # What a killed worker has not read can't be written any more.

@@ -74,7 +74,8 @@ class RayEngine:
         left = list(reversed(tasks))
         running: dict[Any, Task] = {}
         failed: dict[int, Exception] = {}
-        while left or running:
+        # The error to raise is that of the first task in order that has one: those before it go on.
+        while left or any(not failed or task.index < min(failed) for task in running.values()):
             most = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
             while left and len(running) < most:
                 task = left.pop()

@@ -54,7 +54,7 @@ def _runs(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     offset = start = 0
     run: list[bytes] = []
     for line in _lines(chunks):
-        if line.strip():
+        if line[0 if offset else mark_length(line) :].strip():
             start = start if run else offset
             run.append(line)
         elif run:

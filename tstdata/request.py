@@ -101,14 +101,13 @@ def differences(before: Request | MadeOf, now: Request, with_versions: bool) -> 
 
 
 def rejected_of(card: DatasetCard, request: Request) -> int:
-    """Returns how many documents were left out of the parts that a request made."""
+    """Returns how many documents were left out of the part that a request made: the last one made so."""
     paths = [source.path for source in request.sources]
-    made_of = [MadeOf.part(card, number) for number in range(len(card.parts))]
-    return sum(
-        part.num_rejected
-        for part, made in zip(card.parts, made_of, strict=True)
-        if [source.path for source in made.sources] == paths and not differences(made, request, False)
-    )
+    for number in reversed(range(len(card.parts))):
+        made = MadeOf.part(card, number)
+        if [source.path for source in made.sources] == paths and not differences(made, request, False):
+            return card.parts[number].num_rejected
+    raise AssertionError("the dataset has the part")
 
 
 def unlike(before: MadeOf, now: Request) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from .decompression import COMPRESSIONS
-from .file_systems import FileStatus, is_uri, join, list_tree, status_of
+from .file_systems import FileStatus, is_uri, join, list_tree, local_path, status_of
 from .formats import FORMAT_OF_EXTENSION, FORMATS, TEXT_FORMATS
 from .saved_datasets import saved_files
 from .source_file import SourceFile
@@ -38,8 +38,8 @@ def find_sources(
     A source is a path or URI, or PATH::KEY, whose texts are under KEY instead of `text_key`. The format
     follows from the extension, without .gz, .zst, .xz or .bz2, unless `source_format` states it for all
     files. Hidden files and directories (a leading dot) and `__pycache__` are not part of a directory. `split`
-    cuts text files into documents: see `read_text`. What lies in the directory `out`, which may be in one of
-    the sources, is no source.
+    cuts text files into documents: see `read_text`. What lies in the directory `out` is no source where that
+    lies in the directory, or what is before the magic of the glob, that a source names.
 
     Raises:
         FileNotFoundError: A source matches nothing.
@@ -51,15 +51,11 @@ def find_sources(
     if source_format is not None and source_format not in TEXT_FORMATS:
         raise ValueError(f"format is {source_format!r}; it can be one of {', '.join(TEXT_FORMATS)}.")
     files: list[SourceFile] = []
-    lies_in_output = _test_of_lying_in(out)
     for source in given:
         path, key = _split_key(os.fspath(source))
+        is_output = _test_of_output(path, out)
         reading = Reading(source_format, key or text_key, split)
-        files += [
-            source_file(found, status, reading)
-            for found, status in _expand(path)
-            if not lies_in_output(found)
-        ]
+        files += [source_file(found, status, reading) for found, status in _expand(path, is_output)]
         if key is not None and not any(FORMATS[file.format].has_keys for file in files):
             warnings.warn(f"{source}: its files are text, so the key {key!r} has no effect.", stacklevel=2)
     if split is not None and not any(file.format == "text" for file in files):
@@ -68,16 +64,22 @@ def find_sources(
     return files
 
 
-def _test_of_lying_in(out: str | None) -> Callable[[str], bool]:
-    """Returns a function that tells whether a file lies in the output."""
+def _test_of_output(source: str, out: str | None) -> Callable[[str], bool]:
+    """Returns a function that tells whether a file of a source lies in an output that lies in it too."""
     if out is None:
         return lambda path: False
-    if is_uri(out):
-        return lambda path: path.startswith(out.rstrip("/") + "/")
+    base = local_path(source)
+    if glob.has_magic(base):
+        base = base[: re.search(r"[*?\[]", base).start()].rpartition("/")[0] or "."  # type: ignore[union-attr]
+    if is_uri(base) or is_uri(out):
+        inside = f"{out.rstrip('/')}/"
+        return lambda path: inside.startswith(f"{base.rstrip('/')}/") and path.startswith(inside)
     real = os.path.realpath(out)
+    if real == os.path.realpath(base) or not _lies_in(real, os.path.realpath(base)):
+        return lambda path: False
     # Once for each folder: of files there may be a million.
-    lies_in = functools.cache(lambda folder: Path(os.path.realpath(folder)).is_relative_to(real))
-    return lambda path: not is_uri(path) and lies_in(os.path.dirname(path))
+    lies_in = functools.cache(lambda folder: _lies_in(folder, real))
+    return lambda path: bool(lies_in(os.path.dirname(local_path(path))))
 
 
 def _split_key(source: str) -> tuple[str, str | None]:
@@ -90,12 +92,12 @@ def _split_key(source: str) -> tuple[str, str | None]:
     return path, key
 
 
-def _expand(source: str) -> list[tuple[str, FileStatus]]:
-    """Returns the paths of one source, each with its size and time."""
+def _expand(source: str, is_output: Callable[[str], bool]) -> list[tuple[str, FileStatus]]:
+    """Returns the paths of one source, but of the output, each with its size and time."""
     if is_uri(source):
-        return _expand_uri(source)
+        return [one for one in _expand_uri(source) if not is_output(one[0])]
     if os.path.isdir(source):
-        found = saved_files(source, list(_walk(source)))
+        found = saved_files(source, [path for path in _walk(source) if not is_output(path)])
         if not found:
             raise FileNotFoundError(
                 f"{source} is a directory without files (hidden ones and __pycache__ are not looked at)."
@@ -108,7 +110,9 @@ def _expand(source: str) -> list[tuple[str, FileStatus]]:
             "quotes, or a URI such as s3://bucket/folder."
         )
     else:
-        found = _by_name(path for path in glob.glob(source, recursive=True) if os.path.isfile(path))
+        found = _by_name(
+            path for path in glob.glob(source, recursive=True) if os.path.isfile(path) and not is_output(path)
+        )
         if not found:
             raise FileNotFoundError(f"{source} matches no file (`**` matches any depth of directories).")
     return [(path, status_of(path)) for path in found]
@@ -176,19 +180,29 @@ def _by_name(paths: Iterable[str]) -> list[str]:
 
 
 def _walk(directory: str) -> Iterator[str]:
-    """Yields a directory's files, through symbolic links too; what can't be listed is an error."""
-    for folder, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
-        above = {os.path.realpath(folder), *map(str, Path(os.path.realpath(folder)).parents)}
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".")
-            and name != "__pycache__"
-            and os.path.realpath(os.path.join(folder, name)) not in above  # A link to where it lies.
-        ]
-        paths = (os.path.join(folder, name) for name in names if not name.startswith("."))
-        # Pipes and sockets are no files; a broken link is for `status_of` to tell.
-        yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))
+    """Yields a directory's files, each folder once: what links lead to comes after all that is there itself.
+
+    What can't be listed is an error. A link to a folder that the directory lies in is not followed.
+    """
+    seen: set[str] = set()
+    waiting = [directory]
+    for root in waiting:  # It grows meanwhile.
+        for folder, folders, names in os.walk(root, onerror=_raise):
+            real = os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+            links = filter(os.path.islink, (os.path.join(folder, name) for name in sorted(folders)))
+            waiting += [link for link in links if not _lies_in(directory, os.path.realpath(link))]
+            paths = (os.path.join(folder, name) for name in names if not name.startswith("."))
+            # Pipes and sockets are no files; a broken link is for `status_of` to tell.
+            yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
 def _raise(error: OSError) -> None:
