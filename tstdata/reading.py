@@ -54,8 +54,8 @@ def text_of(record: Any, text_key: str) -> str:
 
 def naming(names: Iterable[str] | Mapping[str, Any]) -> str:
     """Returns how to say which of these is the text."""
-    # The names of a file that is not UTF-8 can't be written as they are.
-    example = next(iter(names), "KEY").encode("utf-8", "backslashreplace").decode()
+    # Those of a file that is not UTF-8 can't be written as they are.
+    example = next((name for name in names if name.isprintable()), "KEY")
     return f"Name the text's with --text-key, or for one source as SOURCE::{example}."
 
 
