@@ -76,6 +76,15 @@ def test_what_fsspec_knows_is_read_like_a_local_tree(tmp_path):
             "c/b/x.jsonl",
         ]
         assert [file.path for file in find_sources("memory://c/*/[xy].jsonl")] == ["memory://c/b/x.jsonl"]
+        for source, out, number in (
+            ("memory://c", "memory://c/b", 1),
+            ("memory://c/**/*.jsonl*", "memory://c/b", 1),
+            ("memory://c", "memory://c", 3),
+            ("memory://c/b", "memory://c", 2),
+            ("memory://c/b/x.jsonl", "memory://c/b", 1),
+            ("memory://c", "c/b", 3),
+        ):
+            assert len(find_sources(source, out=out)) == number
         with pytest.raises(FileNotFoundError, match=r"memory://c/\*.csv matches no file"):
             find_sources("memory://c/*.csv")
     finally:

@@ -72,8 +72,8 @@ def _test_of_output(source: str, out: str | None) -> Callable[[str], bool]:
     if glob.has_magic(base):
         base = base[: re.search(r"[*?\[]", base).start()].rpartition("/")[0] or "."  # type: ignore[union-attr]
     if is_uri(base) or is_uri(out):
-        inside = f"{out.rstrip('/')}/"
-        return lambda path: inside.startswith(f"{base.rstrip('/')}/") and path.startswith(inside)
+        around, inside = (f"{one.rstrip('/')}/" for one in (base, out))
+        return lambda path: around != inside and inside.startswith(around) and path.startswith(inside)
     real = os.path.realpath(out)
     if real == os.path.realpath(base) or not _lies_in(real, os.path.realpath(base)):
         return lambda path: False
