@@ -68,7 +68,7 @@ def kept_encoders(wish: str, tokenizer: KnownTokenizer) -> list[str]:
     The reference's always; the fast one's, of the installed version, unless the reference was asked for: that
     is what one does after the spot check has found the fast one wrong.
     """
-    kept = [ADOPTED, reference_name(), *([tokenizer.library_name] if tokenizer.library_name else [])]
+    kept = [ADOPTED, tokenizer.library_name or reference_name()]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         if wish != "reference":
             kept.append(fast_name())

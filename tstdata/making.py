@@ -15,7 +15,7 @@ from .estimate import Estimate, estimate
 from .file_systems import is_uri
 from .lock import hold
 from .options import PrepareOptions
-from .output import begin, begin_append, check_append, check_begin, check_output
+from .output import check_append, check_begin, check_output, keep_request
 from .remote_output import RemoteOutput
 from .request import KeptSource, Request, package_versions, rejected_of
 from .shard_reading import read_index
@@ -78,8 +78,7 @@ class Making:
         request = self._request(options)
         if self.trial is not None:
             if not is_uri(out):
-                check = check_append if self.append else check_begin
-                check(Path(out), request, self.files, self.tasks, options)
+                self._check(Path(out), request, options)
             return dataclasses.replace(report, estimate=estimate(self.tasks, self.trial, layout, options))
         remote = RemoteOutput(out, self.work_dir) if is_uri(out) else None
         if remote is not None:
@@ -98,14 +97,19 @@ class Making:
         stored = sum((entry["zip_data"] or entry["raw_data"])["bytes"] for entry in entries)
         return dataclasses.replace(report, card=card, already_done=already_done, stored_bytes=stored)
 
+    def _check(self, out: Path, request: Request, options: PrepareOptions) -> bool:
+        """Tells whether the dataset or append is there already; refuses what is, or was begun, otherwise."""
+        check = check_append if self.append else check_begin
+        return check(out, request, self.files, self.tasks, options)
+
     def _build(self, out: Path, request: Request, layout: ShardLayout, options: PrepareOptions) -> bool:
         """Makes one dataset in a directory; returns whether it was there already."""
         base = DatasetCard.load(out) if self.append else None
         work = unfinished_dir(out, base)
         with hold(work):
-            start = begin_append if self.append else begin
-            already_done = start(out, request, self.files, self.tasks, options)
+            already_done = self._check(out, request, options)
             if not already_done:
+                keep_request(work, request)
                 building = Building(
                     out, request, self.files, self.tasks, self.tokenizer, layout, options, base
                 )

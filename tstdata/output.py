@@ -31,8 +31,7 @@ def check_output(out: Path) -> None:
     Raises:
         FileExistsError: It is a file, or a directory of something else.
     """
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; --out names the dataset's directory. Give another --out.")
+    _check_no_file(out)
     ours = (out / CARD_FILE).exists() or (out / WORK_DIR).exists()
     if out.is_dir() and not ours and (names := sorted(os.listdir(out))):
         raise FileExistsError(
@@ -41,32 +40,27 @@ def check_output(out: Path) -> None:
         )
 
 
+def _check_no_file(out: str | Path) -> None:
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise FileExistsError(f"{out} is a file; --out names the dataset's directory. Give another --out.")
+
+
 def check_parts(out: str) -> None:
     """Refuses to put the two datasets of a holdout into what is, or was begun as, one dataset.
 
     Raises:
         FileExistsError: It is, or it is a file.
     """
-    if os.path.isfile(out):
-        raise FileExistsError(f"{out} is a file; --out names a directory. Give another --out.")
+    _check_no_file(out)
     if any(exists(join(out, name)) for name in (CARD_FILE, f"{WORK_DIR}/{REQUEST_FILE}")):
         raise FileExistsError(
             f"{out} is, or was begun as, a dataset without --holdout. Give another --out, or remove it."
         )
 
 
-def begin(
-    out: Path, request: Request, files: Sequence[SourceFile], tasks: Sequence[Task], options: PrepareOptions
-) -> bool:
-    """Begins a preparation or joins one that was interrupted; returns whether it is finished already.
-
-    Raises:
-        ValueError: See `check_begin`.
-    """
-    finished = check_begin(out, request, files, tasks, options)
-    if not finished:
-        commit_bytes(out / WORK_DIR / REQUEST_FILE, request.to_bytes())
-    return finished
+def keep_request(work: Path, request: Request) -> None:
+    """Begins the unfinished work of a preparation or an append: from now on no other may use it."""
+    commit_bytes(work / REQUEST_FILE, request.to_bytes())
 
 
 def check_begin(
@@ -88,21 +82,6 @@ def check_begin(
             f"{out} {state} of another recipe, tokenizer or source: {'; '.join(changes)}. Give another "
             "--out, or remove it to start again."
         )
-    return finished
-
-
-def begin_append(
-    out: Path, request: Request, files: Sequence[SourceFile], tasks: Sequence[Task], options: PrepareOptions
-) -> bool:
-    """Begins an append to a finished dataset or joins one that was interrupted; True if it is in it already.
-
-    Raises:
-        ValueError: See `check_append`.
-        FileNotFoundError: There is no finished dataset.
-    """
-    finished = check_append(out, request, files, tasks, options)
-    if not finished:
-        commit_bytes(out / APPEND_DIR / REQUEST_FILE, request.to_bytes())
     return finished
 
 
