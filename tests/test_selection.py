@@ -168,7 +168,8 @@ def test_a_limit_that_ended_the_workers_does_not_end_the_holdout(
 ):
     monkeypatch.setattr(tasks, "_TASK_BYTES", 300)
     (corpus_of / "3.jsonl").write_bytes(b"{")
-    for limit in (210, 220, 230):
+    train = sum(xxhash.xxh64_intdigest(text.encode()) / 2**64 >= 0.2 for text in TEXTS[:300])
+    for limit in (train - 10, train - 5, train):  # The bad task is begun with that of the last of them.
         out = tmp_path / f"out {limit}"
         # Val has fewer documents than that before the bad line.
         with pytest.raises(ValueError, match=r"3\.jsonl line 1"):
