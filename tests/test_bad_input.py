@@ -82,13 +82,13 @@ def test_a_tokenizer_that_changes_during_the_run_is_refused(tmp_path, tokenizer_
     tokenizer = tmp_path / "tokenizer"
     shutil.copytree(tokenizer_dir, tokenizer)
     (tmp_path / "a.jsonl").write_bytes(GOOD)
-    begin = making.begin
+    keep_request = making.keep_request
 
-    def change_then_begin(*arguments):
+    def change_then_keep(*arguments):
         (tokenizer / "tokenizer_config.json").write_bytes(b'{"eos_token": "<|endoftext|>"}')
-        return begin(*arguments)
+        keep_request(*arguments)
 
-    monkeypatch.setattr(making, "begin", change_then_begin)
+    monkeypatch.setattr(making, "keep_request", change_then_keep)
     with pytest.raises(ValueError, match="changed while it was in use"):
         tstdata.prepare(tmp_path / "a.jsonl", tmp_path / "out", tokenizer, 2)
     assert not (tmp_path / "out" / "dataset.json").exists()
