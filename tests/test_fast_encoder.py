@@ -13,6 +13,7 @@ import tstdata
 from tstdata import spot_check
 from tstdata.encoder import HuggingFaceEncoder
 from tstdata.fast_encoder import FastEncoder, choose_encoder, find_difference
+from tstdata.reading import Run
 from tstdata.tokenizer import load_tokenizer
 from tstdata.torture import torture_texts
 
@@ -155,7 +156,7 @@ def test_about_one_document_in_a_thousand_is_checked_whatever_the_batches(backen
             batch = texts[start : start + size]
             ids, lengths = HuggingFaceEncoder(backend).encode_batch(batch)
             places = list(range(start, start + len(batch)))
-            assert spot_check.check_batch(right, batch, ids, lengths, (3, 0), places) is None
+            assert spot_check.check_batch(right, Run(places, batch), ids, lengths, (3, 0)) is None
     assert seen[0] == seen[1]
     assert 10 <= len(seen[0]) <= 35
 
@@ -165,7 +166,7 @@ def test_the_spot_check_looks_inside_long_documents(backend, monkeypatch):
     wrong = Wrong(backend, "zebra")
     text = "zebra " * 5000
     ids, lengths = wrong.encode_batch(["a", text])
-    assert spot_check.check_batch(wrong, ["a", text], ids, lengths, (0, 0), [1, 2]) == 1
+    assert spot_check.check_batch(wrong, Run([1, 2], ["a", text]), ids, lengths, (0, 0)) == 1
 
 
 def test_shards_are_the_same_whichever_encoder_made_them(tmp_path, corpus, tokenizer_dir):

@@ -6,6 +6,7 @@ import itertools
 import json
 import lzma
 
+import orjson
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from written_sources import TEXTS, WRITERS, arrow_of, jsonl_of, parquet_of, read
 from tstdata import source_file
 from tstdata.documents import explain, read_documents
 from tstdata.formats import FORMATS
-from tstdata.reading import Document
+from tstdata.reading import Document, Reject
 from tstdata.source_file import Span
 from tstdata.sources import find_sources
 
@@ -151,11 +152,16 @@ def test_text_is_split_where_it_was_asked(tmp_path, monkeypatch, split, data, do
     assert [tuple(one) for one in read(write(tmp_path / "a.txt", data), split=split)] == documents
 
 
-@pytest.mark.parametrize("cuts", [[], [1], [20, 21, 22], [5, 900], range(1, 1000, 13)])
-def test_spans_of_lines_hold_each_document_once_whatever_the_cuts(tmp_path, cuts):
-    path = write(tmp_path / "a.jsonl", jsonl_of(TEXTS) + b'{"text": "no newline"}')
+@pytest.mark.parametrize("cuts", [[], [1], [20, 21, 22], [5, 900], range(1, 1000, 13), "lines"])
+@pytest.mark.parametrize("size", [1, 50, 1 << 18])
+def test_spans_of_lines_hold_each_document_once_whatever_the_cuts(tmp_path, cuts, size, monkeypatch):
+    monkeypatch.setattr(source_file, "_LOCAL_BYTES", size)
+    wanted = [*TEXTS, "no newline"]
+    path = write(tmp_path / "a.jsonl", jsonl_of(wanted).removesuffix(b"\n"))
     (source,) = find_sources(path)
     data = path.read_bytes()
+    if cuts == "lines":
+        cuts = [at + 1 for at, byte in enumerate(data) if byte == ord("\n")]
     edges = [0, *(cut for cut in cuts if cut < len(data)), len(data)]
     found = []
     for start, stop in itertools.pairwise(edges):
@@ -163,7 +169,63 @@ def test_spans_of_lines_hold_each_document_once_whatever_the_cuts(tmp_path, cuts
         first = 0 if start == 0 else data.find(b"\n", start - 1) + 1
         if (first and first < stop) or start == 0:
             found += read_documents(source, span=Span(first, stop, data[:first].count(b"\n") + 1))
-    assert found == list(read_documents(source))
+    assert found == list(read_documents(source)) == [Document(*one) for one in enumerate(wanted, 1)]
+
+
+# Two parsers read lines; what the faster one refuses is for the other. Long: more than the faster one takes.
+LINES = [
+    b'{"text": "a", "text": "b"}',
+    b'{"text": "a", "n": 123456789012345678901234567890}',
+    b'{"text": "a", "n": ' + b"[" * 1000 + b"]" * 1000 + b"}",
+    b'{"text": "a", "n": ' + b"[" * 2000 + b"]" * 2000 + b"}",
+    b'{"te\\u0078t": "a\\u0000\\n\\/\\ud83d\\ude00"}',
+    b' {"text": "a"}\r',
+    b'{"text": "\\ud800"}',
+    b'{"text": "\xed\xa0\x80"}',
+    b'{"text": "a"}{"text": "b"}',
+    b'{"text": "a"}\0',
+    b'{"text": "a\tb"}',
+    b'{"text": "a", "n": NaN}',
+    b'{"text": "a", "n": 1e999}',
+    b'{"text": "a",}',
+    b'\xef\xbb\xbf{"text": "a"}',
+    b'{"text": {"text": "a"}}',
+    b'{"texts": "a"}',
+    b'["text"]',
+    b"[]",
+    b"null",
+    b'"text"',
+    b"",
+    b" \t",
+    b'{"text": "' + b"long " * 300_000 + b'"}',
+    b'{"text": "' + b"long " * 300_000,
+]
+
+
+def test_a_line_means_the_same_alone_and_among_others(tmp_path):
+    def is_document(line):
+        try:
+            return isinstance(orjson.loads(line)["text"], str)
+        except (ValueError, TypeError, KeyError):
+            return False
+
+    good = b'{"text": "good"}'
+    lines = [good, *itertools.chain.from_iterable((line, good) for line in LINES)]
+    among = {one.place: one for one in read(write(tmp_path / "all.jsonl", b"\n".join(lines)))}
+    for number, line in enumerate(LINES):
+        place = 2 * number + 2
+        found = read(write(tmp_path / "one.jsonl", good + b"\n" + line + b"\n"))
+        assert found[0] == Document(1, "good") == among[place - 1]._replace(place=1)
+        if is_document(line):
+            assert found[1:] == [Document(2, orjson.loads(line)["text"])]
+            assert among[place].text == found[1].text
+        elif line.strip():
+            assert found[1:] == [Reject(2, found[1].reason, len(good) + 1)]
+            assert among[place].reason == found[1].reason
+        else:
+            assert found[1:] == []
+            assert place not in among
+    assert sum(map(is_document, LINES)) == 6
 
 
 def test_spans_of_row_groups_hold_each_document_once(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .documents import Document, Reject, read_documents
+from .documents import Document, Reject, Run, read_documents
 from .encoder import Encoder, Ids
 from .options import PrepareOptions
 from .pieces import find_span, next_line
@@ -135,8 +135,9 @@ def _texts(
         if isinstance(found, Reject):
             sample.rejects += 1
             first_reject = first_reject or explain_reject(one, found)
-        elif options.selection.is_of_part(found.text) and options.selection.is_long_enough(found.text):
-            texts.append(found.text)
+        else:
+            taken, _ = options.selection.select(Run.of(*found))
+            texts += taken.texts
     return texts, first_reject
 
 

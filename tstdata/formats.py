@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from .reading import Document, OnBytes, Reject
+from .reading import OnBytes, Reject, Run
 from .reading_ids import read_flat, read_mds, read_megatron
 from .reading_json import read_array, read_lines
 from .reading_tables import read_arrow, read_csv, read_parquet
 from .reading_text import read_text
 from .source_file import SourceFile, Span
 
-Reader = Callable[[SourceFile, OnBytes, Span | None], Iterator[Document | Reject]]
+Reader = Callable[[SourceFile, OnBytes, Span | None], Iterator[Run | Reject]]
 
 
 class Format(NamedTuple):

@@ -41,8 +41,10 @@ def pack(ids: Ids, lengths: Lengths, eos_id: int, bos_id: int | None, dtype: str
 
 def documents_with(token_id: int, ids: Ids, lengths: Lengths) -> npt.NDArray[np.int64]:
     """Returns the indices of the documents whose ids hold `token_id`, in order."""
-    hits = np.flatnonzero(ids == token_id)
-    return np.unique(np.searchsorted(np.cumsum(lengths), hits, side="right"))
+    is_hit = ids == token_id
+    if not is_hit.any():  # As ever; to look for where takes several times as long.
+        return np.zeros(0, np.int64)
+    return np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(is_hit), side="right"))
 
 
 def without_documents(dropped: npt.NDArray[np.int64], ids: Ids, lengths: Lengths) -> tuple[Ids, Lengths]:

@@ -22,7 +22,7 @@ from .tasks import cut_tasks, sample_texts
 from .tokenizer import find_tokenizer
 
 # What of the corpus the fast encoder must get right before it is used.
-_SAMPLE_TASKS, _SAMPLE_CHARACTERS = 16, 4096
+_SAMPLE_TASKS, _SAMPLE_CHARACTERS = 16, 2048
 
 
 def prepare(

@@ -1,7 +1,8 @@
 """What reading a source file gives: documents, and what could not be one, each with its place in the file."""
 
 import codecs
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 OnBytes = Callable[[int], object]
@@ -12,6 +13,27 @@ class Document(NamedTuple):
 
     place: int
     text: str
+
+
+class Run(NamedTuple):
+    """Documents that follow each other, so many at once as a format gives them: their places and texts."""
+
+    places: Sequence[int]
+    texts: Sequence[str]
+
+    @staticmethod
+    def of(place: int, text: str) -> "Run":
+        """Returns the run of one document."""
+        return Run((place,), (text,))
+
+    def where(self, is_taken: Iterable[bool]) -> "Run":
+        """Returns those of which it is told so, in order."""
+        taken = [*itertools.compress(range(len(self.texts)), is_taken)]
+        return Run([self.places[index] for index in taken], [self.texts[index] for index in taken])
+
+    def documents(self) -> Iterator[Document]:
+        """Yields them one by one."""
+        return map(Document, self.places, self.texts)
 
 
 class Reject(NamedTuple):

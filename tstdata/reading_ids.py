@@ -9,7 +9,7 @@ import numpy.typing as npt
 import orjson
 import zstandard
 
-from .reading import Document, OnBytes, Reject, SourceError
+from .reading import OnBytes, Reject, Run, SourceError
 from .source_file import SourceFile, Span
 
 Ids = npt.NDArray[Any]
@@ -22,7 +22,7 @@ _MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
 _MEGATRON_TYPES = {1: "<u1", 2: "<i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f8", 7: "<f4", 8: "<u2"}
 
 
-def read_flat(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Document | Reject]:
+def read_flat(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Run | Reject]:
     """Yields the documents of a `.npy` or raw file of ids; a place is a document's first token."""
     assert span is None
     assert source.adoption is not None
@@ -49,7 +49,7 @@ def _chunks(ids: Ids, on_bytes: OnBytes) -> Iterator[Ids]:
         yield chunk
 
 
-def read_mds(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Document | Reject]:
+def read_mds(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Run | Reject]:
     """Yields the documents of the rows of an MDS dataset, joined; a place is a document's first token."""
     assert span is None
     folder = Path(source.path).parent
@@ -114,9 +114,7 @@ def _decode(value: bytes, encoding: str, source: SourceFile) -> Ids:
     return np.frombuffer(value, np.dtype(dtype).newbyteorder("<"), offset=start)
 
 
-def read_megatron(
-    source: SourceFile, on_bytes: OnBytes, span: Span | None = None
-) -> Iterator[Document | Reject]:
+def read_megatron(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Run | Reject]:
     """Yields the documents of a Megatron `.bin` by its `.idx`; a place is a document's number, from 0.
 
     An end-of-text that ends a document (`--append-eod`) is not part of it; any other is no document's.
@@ -156,7 +154,7 @@ def _megatron_index(path: Path) -> tuple[np.dtype[Any], Ids, Ids, Ids]:
     )
 
 
-def _documents(source: SourceFile, chunks: Iterator[Ids]) -> Iterator[Document | Reject]:
+def _documents(source: SourceFile, chunks: Iterator[Ids]) -> Iterator[Run | Reject]:
     """Cuts a stream of ids where documents end; what follows the last end is a document too."""
     assert source.adoption is not None
     eos_id = source.adoption.eos_id
@@ -180,10 +178,10 @@ def _documents(source: SourceFile, chunks: Iterator[Ids]) -> Iterator[Document |
         yield _checked(source, place, ids)
 
 
-def _checked(source: SourceFile, place: int, ids: Ids) -> Document | Reject:
+def _checked(source: SourceFile, place: int, ids: Ids) -> Run | Reject:
     assert source.adoption is not None
     size = source.adoption.vocab_size
     if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= size):
         wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
         return Reject(place, f"has the id {wrong}; the vocabulary's are 0 to {size - 1}.")
-    return Document(place, ids.astype(np.uint32))  # type: ignore[arg-type]
+    return Run.of(place, ids.astype(np.uint32))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pyarrow as pa
 from .decompression import read_chunks
 from .file_systems import is_uri
 from .parquet import iter_batches, open_parquet
-from .reading import Document, OnBytes, Reject, SourceError, listing, naming, utf8_trouble
+from .reading import OnBytes, Reject, Run, SourceError, listing, naming, utf8_trouble
 from .source_file import SourceFile, Span
 
 _BATCH_ROWS = 256
@@ -20,9 +20,7 @@ _ARROW_FILE = b"ARROW1"
 _FEATHER_1 = b"FEA1"
 
 
-def read_parquet(
-    source: SourceFile, on_bytes: OnBytes, span: Span | None = None
-) -> Iterator[Document | Reject]:
+def read_parquet(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Run | Reject]:
     """Yields the texts of a column; a place is a row, from 0. A span is of row groups."""
     row = 0
     try:
@@ -55,9 +53,7 @@ def parquet_groups(source: SourceFile) -> list[int]:
         raise SourceError(f"can't be read as parquet: {error}") from None
 
 
-def read_arrow(
-    source: SourceFile, on_bytes: OnBytes, span: Span | None = None
-) -> Iterator[Document | Reject]:
+def read_arrow(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Run | Reject]:
     """Yields the texts of a column of an Arrow file or stream (feather is the former); a place is a row."""
     assert span is None
     row = 0
@@ -131,14 +127,17 @@ def _check_column(schema: Any, text_key: str) -> None:
         raise SourceError(f"has {kind} in the column {text_key!r}; a document's text must be a string.")
 
 
-def _texts(column: Any, first_row: int) -> Iterator[Document | Reject]:
+def _texts(column: Any, first_row: int) -> Iterator[Run | Reject]:
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:
         values = list(_one_by_one(column))
+    if set(map(type, values)) == {str}:
+        yield Run(range(first_row, first_row + len(values)), values)
+        return
     for row, value in enumerate(values, start=first_row):
         if isinstance(value, str):
-            yield Document(row, value)
+            yield Run.of(row, value)
         elif value is None:
             yield Reject(row, "the text is null; a document's text must be a string.")
         else:
@@ -153,7 +152,7 @@ def _one_by_one(column: Any) -> Iterator[str | Reject | None]:
             yield Reject(None, f"{utf8_trouble(error)}.")
 
 
-def read_csv(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Document | Reject]:
+def read_csv(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Run | Reject]:
     """Yields the texts of a column of a csv or tsv file; a place is the line at which a record begins.
 
     The first record names the columns. Quoting is that of RFC 4180; a byte order mark is no text.
@@ -209,7 +208,7 @@ class _Chunks(io.RawIOBase):
         return size
 
 
-def _text_of_fields(fields: list[str], names: list[str], column: int, line: int) -> Document | Reject:
+def _text_of_fields(fields: list[str], names: list[str], column: int, line: int) -> Run | Reject:
     if len(fields) != len(names):
         return Reject(line, f"has {len(fields)} fields; the first line names {len(names)} columns.")
     text = fields[column]
@@ -217,4 +216,4 @@ def _text_of_fields(fields: list[str], names: list[str], column: int, line: int)
         text.encode("utf-8")
     except UnicodeEncodeError:
         return Reject(line, "the text is not UTF-8: convert the file.")
-    return Document(line, text)
+    return Run.of(line, text)

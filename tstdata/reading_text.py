@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from .decompression import read_chunks
-from .reading import Document, OnBytes, Reject, mark_length, utf8_trouble
+from .reading import OnBytes, Reject, Run, mark_length, utf8_trouble
 from .source_file import SourceFile, Span
 
 BLANK_LINES = "blank-lines"
 
 
-def read_text(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Document | Reject]:
+def read_text(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Run | Reject]:
     """Yields the documents of a text file; a place is the byte at which one begins.
 
     `source.split` None: the file is one document. `blank-lines`: documents are the runs of lines between
@@ -28,7 +28,7 @@ def read_text(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -
     for offset, data in pieces:
         begin = 0 if offset else mark_length(data)
         try:
-            yield Document(offset, data[begin:].decode("utf-8"))
+            yield Run.of(offset, data[begin:].decode("utf-8"))
         except UnicodeDecodeError as error:
             yield Reject(offset, f"{utf8_trouble(error, offset + begin)}: convert it, or leave it out.")
 

@@ -24,7 +24,8 @@ from .packing import PackedBatch
 
 # `source` counts the corpus's files; `place` is a line, from 1 in the piece; a row from 0, or a byte offset.
 DOCUMENT = np.dtype([("source", "<u4"), ("place", "<i8"), ("num_tokens", "<u4")])
-_PIECE_BYTES = 1 << 20
+# What a processor has at hand to write what it has read.
+_PIECE_BYTES = 1 << 18
 _TOKENS, _DOCUMENTS, _REJECTS, _MARKER = ".tokens", ".documents", ".rejects", ".json"
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import xxhash
 
+from .reading import Run
+
 TRAIN, VAL = "train", "val"
 
 
@@ -33,14 +35,18 @@ class Selection:
                 f"holdout is {self.holdout}; it is a share of documents: give --holdout 0.001, say."
             )
 
-    def is_long_enough(self, text: str) -> bool:
-        """Tells whether a text has the characters asked for."""
-        return len(text) >= self.min_chars
+    def select(self, run: Run) -> tuple[Run, int]:
+        """Returns the documents of a run that are taken, and how many of this part are too short."""
+        if self.holdout is not None:
+            run = run.where(map(self._is_of_part, run.texts))
+        if not self.min_chars:
+            return run, 0
+        taken = run.where(len(text) >= self.min_chars for text in run.texts)
+        return taken, len(run.texts) - len(taken.texts)
 
-    def is_of_part(self, text: Any) -> bool:
+    def _is_of_part(self, text: Any) -> bool:
         """Tells whether a text, or an adopted document's array of ids, falls to this dataset's part."""
-        if self.holdout is None:
-            return True
+        assert self.holdout is not None
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text.tobytes()
         is_val = xxhash.xxh64_intdigest(data) < self.holdout * 2.0**64
         return (VAL if is_val else TRAIN) == self.part

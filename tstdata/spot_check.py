@@ -4,48 +4,39 @@ Which ones follows from their places alone. Of a long document a window is compa
 reference is slow, and its memory grows with the text.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from .encoder import Encoder, Ids, Lengths
+from .reading import Run
 
 _ONE_IN = 1000
-_WINDOW_CHARACTERS = 4096
+_WINDOW_CHARACTERS = 2048
 
 
-def check_batch(
-    encoder: Encoder,
-    texts: Sequence[str],
-    ids: Ids,
-    lengths: Lengths,
-    key: tuple[int, int],
-    places: Sequence[int],
-) -> int | None:
+def check_batch(encoder: Encoder, batch: Run, ids: Ids, lengths: Lengths, key: tuple[int, int]) -> int | None:
     """Returns the index of a document whose ids are not the reference's, or None.
 
     Args:
         encoder: What made the ids.
-        texts: The documents.
+        batch: The documents.
         ids: Their ids, one after the other.
         lengths: The number of ids of each.
-        key: What tells the documents' part of the corpus from all others.
-        places: Each document's place in it.
+        key: What tells the part of the corpus that their places count in from all others.
     """
     if encoder.reference is None:
         return None
     seed = xxhash.xxh64_intdigest(repr(key).encode())
     for index in np.flatnonzero(
-        _mix(np.asarray(places, np.uint64) + np.uint64(seed)) % _ONE_IN == 0
+        _mix(np.asarray(batch.places, np.uint64) + np.uint64(seed)) % _ONE_IN == 0
     ).tolist():
-        text = texts[index]
+        text = batch.texts[index]
         if len(text) <= _WINDOW_CHARACTERS:
             stop = int(lengths[: index + 1].sum())
             found = ids[stop - int(lengths[index]) : stop]
         else:
-            start = xxhash.xxh64_intdigest(repr((key, places[index])).encode()) % (
+            start = xxhash.xxh64_intdigest(repr((key, batch.places[index])).encode()) % (
                 len(text) - _WINDOW_CHARACTERS
             )
             text = text[start : start + _WINDOW_CHARACTERS]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .documents import Document, Reject, explain, read_documents
+from .documents import Document, Reject, Run, explain, read_documents, read_runs
 from .encoder import ADOPTED, Encoder, Ids, Lengths
 from .fingerprints import hash_blocks
 from .long_documents import LongDocumentError, encode_long, is_long
@@ -25,9 +25,9 @@ from .spot_check import check_batch
 # three files of our own for each.
 _TASK_BYTES = 8 << 20
 # The reference encoder needs some 100 bytes of memory for each byte of text in a batch.
-_BATCH_CHARACTERS = 1 << 20
+_BATCH_CHARACTERS = 1 << 22
 _SAMPLE_BYTES = 1 << 20
-_BATCH_DOCUMENTS = 1024
+_BATCH_DOCUMENTS = 4096
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ def run_task(
             blocks = hash_blocks(file, one.piece)
             span, num_lines = find_span(file, one.piece)
             rejects = _Rejects(one, job.on_error)
-            documents = read_documents(file, lambda num_bytes: on_progress(num_bytes, 0), span)
-            for batch in _in_batches(_selected(documents, job, rejects, left_out)):
-                good, packed = _encode(batch, one, job, encoder, rejects)
+            runs = read_runs(file, lambda num_bytes: on_progress(num_bytes, 0), span)
+            for batch in _in_batches(_selected(runs, job, rejects, left_out)):
+                places, packed = _encode(batch, one, job, encoder, rejects)
                 on_progress(0, len(packed.tokens))
-                yield _records(one.source, good, packed), packed
+                yield _records(one.source, places, packed), packed
             one.file.check_unchanged()
             left_out.rejects += rejects.records()
             learnt.append(SegmentPiece(source=one.source, num_lines=num_lines, blocks=tuple(blocks)))
@@ -163,80 +163,90 @@ def explain_reject(one: TaskPiece, reject: Reject) -> str:
 
 
 def _selected(
-    found: Iterator[Document | Reject], job: EncodeJob, rejects: _Rejects, left_out: LeftOut
-) -> Iterator[Document]:
+    found: Iterator[Run | Reject], job: EncodeJob, rejects: _Rejects, left_out: LeftOut
+) -> Iterator[Run]:
     for one in found:
         if isinstance(one, Reject):
             rejects.add(one)
-        elif not job.selection.is_of_part(one.text):
-            continue
-        elif not job.selection.is_long_enough(one.text):
-            left_out.num_short += 1
         else:
-            yield one
+            taken, num_short = job.selection.select(one)
+            left_out.num_short += num_short
+            yield taken
 
 
-def _in_batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
+def _in_batches(runs: Iterator[Run]) -> Iterator[Run]:
+    """Yields documents, as many at a time as an encoder has memory for; a long one has a batch of its own."""
+    places: list[int] = []
+    texts: list[str] = []
     characters = 0
-    for document in documents:
-        if is_long(document.text):  # It has a batch of its own.
-            if batch:
-                yield batch
-            yield [document]
-            batch, characters = [], 0
-            continue
-        batch.append(document)
-        characters += len(document.text)
-        if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+    for run, more in _bounded(runs):
+        if texts and (
+            characters + more > _BATCH_CHARACTERS or len(texts) + len(run.texts) > _BATCH_DOCUMENTS
+        ):
+            yield Run(places, texts)
+            places, texts, characters = [], [], 0
+        places += run.places
+        texts += run.texts
+        characters += more
+    if texts:
+        yield Run(places, texts)
+
+
+def _bounded(runs: Iterator[Run]) -> Iterator[tuple[Run, int]]:
+    """Yields runs that fit into a batch or are one document, and their characters: too many if it is long."""
+    for run in runs:
+        characters = sum(map(len, run.texts))
+        if (
+            characters <= _BATCH_CHARACTERS
+            and len(run.texts) <= _BATCH_DOCUMENTS
+            and not any(map(is_long, run.texts))
+        ):
+            yield run, characters
+        else:
+            for place, text in run.documents():
+                yield Run.of(place, text), _BATCH_CHARACTERS + 1 if is_long(text) else len(text)
 
 
 def _encode(
-    batch: list[Document], one: TaskPiece, job: EncodeJob, encoder: Encoder, rejects: _Rejects
-) -> tuple[list[Document], PackedBatch]:
-    """Returns the documents that can be told apart in the dataset, and their ids."""
-    texts = [document.text for document in batch]
+    batch: Run, one: TaskPiece, job: EncodeJob, encoder: Encoder, rejects: _Rejects
+) -> tuple[Sequence[int], PackedBatch]:
+    """Returns the places of the documents that can be told apart in the dataset, and their ids."""
     try:
-        ids, lengths = _ids_of(texts, job, encoder)
+        ids, lengths = _ids_of(batch.texts, job, encoder)
     except LongDocumentError as error:
-        rejects.add(Reject(batch[0].place, str(error)))
-        batch, texts, (ids, lengths) = [], [], encoder.encode_batch([])
-    key = (one.source, one.piece.start)
-    differing = check_batch(encoder, texts, ids, lengths, key, [document.place for document in batch])
+        rejects.add(Reject(batch.places[0], str(error)))
+        batch, (ids, lengths) = Run((), ()), encoder.encode_batch([])
+    differing = check_batch(encoder, batch, ids, lengths, (one.source, one.piece.start))
     if differing is not None:
         reason = (
             f"{encoder.name} gives other ids than the reference encoder. Run the same command with --encoder "
             "reference, which makes again what the fast one made; its authors will want this document."
         )
-        raise ValueError(explain_reject(one, Reject(batch[differing].place, reason)))
+        raise ValueError(explain_reject(one, Reject(batch.places[differing], reason)))
+    places = batch.places
     hits = documents_with(job.eos_id, ids, lengths)
-    for hit in hits:
+    for hit in hits.tolist():
         reason = (
             f"the text itself encodes to the end-of-text id {job.eos_id} ({job.eos_token!r}), so document "
             "ends would be ambiguous. Name a token that text can't give with --eos-token."
         )
-        rejects.add(Reject(batch[hit].place, reason))
+        rejects.add(Reject(places[hit], reason))
     if len(hits):
-        dropped = set(hits.tolist())
-        batch = [document for number, document in enumerate(batch) if number not in dropped]
+        places = np.delete(np.asarray(places), hits).tolist()
         ids, lengths = without_documents(hits, ids, lengths)
-    return batch, pack(ids, lengths, job.eos_id, job.bos_id, job.dtype)
+    return places, pack(ids, lengths, job.eos_id, job.bos_id, job.dtype)
 
 
-def _ids_of(texts: list[str], job: EncodeJob, encoder: Encoder) -> tuple[Ids, Lengths]:
+def _ids_of(texts: Sequence[str], job: EncodeJob, encoder: Encoder) -> tuple[Ids, Lengths]:
     if encoder.name == ADOPTED or not is_long(texts[0]):
         return encoder.encode_batch(texts)
     ids = encode_long(texts[0], encoder, job.most_whole)
     return ids, np.array([len(ids)], np.int64)
 
 
-def _records(source: int, batch: list[Document], packed: PackedBatch) -> npt.NDArray[np.void]:
-    records = np.empty(len(batch), DOCUMENT)
+def _records(source: int, places: Sequence[int], packed: PackedBatch) -> npt.NDArray[np.void]:
+    records = np.empty(len(places), DOCUMENT)
     records["source"] = source
-    records["place"] = [document.place for document in batch]
+    records["place"] = places
     records["num_tokens"] = packed.lengths
     return records
