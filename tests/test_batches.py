@@ -1,5 +1,6 @@
 """Batches: every document once, in order, within bounds, however a format gave them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,21 +12,12 @@ runs = st.lists(st.lists(st.sampled_from([0, 1, 5, 20, 21, 30, 99]), max_size=12
 
 @given(sizes=runs)
 def test_batches_hold_each_document_once_in_order_and_within_bounds(sizes):
-    bounds = (
-        (tasks, "_BATCH_CHARACTERS", 30),
-        (tasks, "_BATCH_DOCUMENTS", 4),
-        (long_documents, "_PIECE", 20),
-    )
-    before = [(module, name, getattr(module, name)) for module, name, _ in bounds]
-    for module, name, value in bounds:
-        setattr(module, name, value)
-    try:
-        count = iter(range(1000))
-        given_runs = [Run([next(count) for _ in run], ["x" * size for size in run]) for run in sizes]
-        batches = list(tasks._in_batches(iter(given_runs)))
-    finally:
-        for module, name, value in before:
-            setattr(module, name, value)
+    count = iter(range(1000))
+    given_runs = [Run([next(count) for _ in run], ["x" * size for size in run]) for run in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "_BATCH_DOCUMENTS", 4)
+        patch.setattr(long_documents, "_PIECE", 20)
+        batches = list(tasks._in_batches(iter(given_runs), 30))
     flat = [size for run in sizes for size in run]
     assert [len(text) for batch in batches for text in batch.texts] == flat
     assert [place for batch in batches for place in batch.places] == list(range(len(flat)))

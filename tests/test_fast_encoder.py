@@ -26,6 +26,8 @@ def backend(tokenizer_dir):
 class Wrong:
     """An encoder that gives other ids for texts with a word."""
 
+    batch_characters = 1 << 20
+
     def __init__(self, backend, word: str) -> None:
         self.name, self.word = "wrong 1.0", word
         self.reference = HuggingFaceEncoder(backend)

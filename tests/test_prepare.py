@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 import tstdata
 from tstdata import tasks
+from tstdata.fast_encoder import FastEncoder
 
 # Streaming leaves a compressed shard's file open for the garbage collector when it decompresses it.
 pytestmark = pytest.mark.filterwarnings(r"ignore:unclosed file .*\.mds\.zstd:ResourceWarning")
@@ -159,12 +160,24 @@ def test_the_tokenizer_is_copied_and_loads_with_transformers(small_dataset, toke
 def test_the_whole_corpus_is_read_in_batches_and_loses_nothing(
     tmp_path, tokenizer_dir, tokenizer, monkeypatch
 ):
-    monkeypatch.setattr(tasks, "_BATCH_CHARACTERS", 50)
+    monkeypatch.setattr(FastEncoder, "batch_characters", 50)
     monkeypatch.setattr(tasks, "_BATCH_DOCUMENTS", 3)
+    encode_batch = FastEncoder.encode_batch
+    batches = []
     texts = [f"text {'x ' * (n * 7 % 41)}" for n in range(40)]
     write_jsonl(tmp_path / "a.jsonl", texts)
+
+    def recorded(encoder, batch):
+        if set(batch) <= set(texts):  # Else it is the proof of the encoder.
+            batches.append(batch)
+        return encode_batch(encoder, batch)
+
+    monkeypatch.setattr(FastEncoder, "encode_batch", recorded)
     tstdata.prepare(tmp_path / "a.jsonl", tmp_path / "out", tokenizer_dir, 16)
     assert all_ids(tmp_path / "out") == tokenize_and_concatenate(texts, tokenizer, 0)
+    assert [text for batch in batches for text in batch] == texts
+    assert all(len(batch) == 1 or sum(map(len, batch)) <= 50 for batch in batches)
+    assert {1, 2} <= set(map(len, batches)) <= {1, 2, 3}
 
 
 def test_many_document_files_say_the_same_as_one(tmp_path, small_dataset, corpus, tokenizer_dir, monkeypatch):

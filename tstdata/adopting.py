@@ -18,6 +18,7 @@ class AdoptedIds:
 
     name = ADOPTED
     reference: Encoder | None = None
+    batch_characters = 1 << 20  # Ids.
     splits_first = False
 
     def encode_batch(self, texts: Sequence[object]) -> tuple[Ids, Lengths]:

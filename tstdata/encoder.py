@@ -22,11 +22,13 @@ Lengths = npt.NDArray[np.int64]
 class Encoder(Protocol):
     """Encodes text as text: no special tokens added, none recognised.
 
-    `name` is the engine and its version; `reference` what its ids are held to, None for the reference itself.
+    `name` is the engine and its version; `reference` what its ids are held to, None for the reference itself;
+    `batch_characters` how many characters at once its memory allows.
     """
 
     name: str
     reference: "Encoder | None"
+    batch_characters: int
 
     @property
     def splits_first(self) -> bool:
@@ -40,6 +42,7 @@ class HuggingFaceEncoder:
     """The reference: Hugging Face `tokenizers`, on the calling thread."""
 
     reference: Encoder | None = None
+    batch_characters = 1 << 20  # It needs some 100 bytes of memory for each.
 
     def __init__(self, backend: Tokenizer) -> None:
         self.name = reference_name()

@@ -24,6 +24,8 @@ _THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
 class FastEncoder:
     """`fastokens`, on the calling thread, held to a reference encoder of the same tokenizer."""
 
+    batch_characters = 1 << 22
+
     def __init__(self, backend: Tokenizer, reference: Encoder) -> None:
         """Loads the tokenizer anew.
 

@@ -142,6 +142,7 @@ class LibraryEncoder:
     """The encoder of a library tokenizer: what it gives is right by definition."""
 
     reference: Encoder | None = None
+    batch_characters = 1 << 20
 
     def __init__(self, tokenizer: LibraryTokenizer, splits_first: bool = False) -> None:
         self.name, self.splits_first = tokenizer.name, splits_first

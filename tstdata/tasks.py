@@ -24,8 +24,6 @@ from .spot_check import check_batch
 # Large files are cut into pieces of so many bytes, and small ones share a task: one task a file would cost
 # three files of our own for each.
 _TASK_BYTES = 8 << 20
-# The reference encoder needs some 100 bytes of memory for each byte of text in a batch.
-_BATCH_CHARACTERS = 1 << 22
 _SAMPLE_BYTES = 1 << 20
 _BATCH_DOCUMENTS = 4096
 
@@ -108,7 +106,8 @@ def run_task(
             span, num_lines = find_span(file, one.piece)
             rejects = _Rejects(one, job.on_error)
             runs = read_runs(file, lambda num_bytes: on_progress(num_bytes, 0), span)
-            for batch in _in_batches(_selected(runs, job, rejects, left_out)):
+            taken = _selected(runs, job, rejects, left_out)
+            for batch in _in_batches(taken, encoder.batch_characters):
                 places, packed = _encode(batch, one, job, encoder, rejects)
                 on_progress(0, len(packed.tokens))
                 yield _records(one.source, places, packed), packed
@@ -174,15 +173,13 @@ def _selected(
             yield taken
 
 
-def _in_batches(runs: Iterator[Run]) -> Iterator[Run]:
-    """Yields documents, as many at a time as an encoder has memory for; a long one has a batch of its own."""
+def _in_batches(runs: Iterator[Run], most: int) -> Iterator[Run]:
+    """Yields documents, of at most so many characters together; a long one has a batch of its own."""
     places: list[int] = []
     texts: list[str] = []
     characters = 0
-    for run, more in _bounded(runs):
-        if texts and (
-            characters + more > _BATCH_CHARACTERS or len(texts) + len(run.texts) > _BATCH_DOCUMENTS
-        ):
+    for run, more in _bounded(runs, most):
+        if texts and (characters + more > most or len(texts) + len(run.texts) > _BATCH_DOCUMENTS):
             yield Run(places, texts)
             places, texts, characters = [], [], 0
         places += run.places
@@ -192,19 +189,15 @@ def _in_batches(runs: Iterator[Run]) -> Iterator[Run]:
         yield Run(places, texts)
 
 
-def _bounded(runs: Iterator[Run]) -> Iterator[tuple[Run, int]]:
+def _bounded(runs: Iterator[Run], most: int) -> Iterator[tuple[Run, int]]:
     """Yields runs that fit into a batch or are one document, and their characters: too many if it is long."""
     for run in runs:
         characters = sum(map(len, run.texts))
-        if (
-            characters <= _BATCH_CHARACTERS
-            and len(run.texts) <= _BATCH_DOCUMENTS
-            and not any(map(is_long, run.texts))
-        ):
+        if characters <= most and len(run.texts) <= _BATCH_DOCUMENTS and not any(map(is_long, run.texts)):
             yield run, characters
         else:
             for place, text in run.documents():
-                yield Run.of(place, text), _BATCH_CHARACTERS + 1 if is_long(text) else len(text)
+                yield Run.of(place, text), most + 1 if is_long(text) else len(text)
 
 
 def _encode(
