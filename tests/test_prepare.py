@@ -184,7 +184,7 @@ def test_many_document_files_say_the_same_as_one(tmp_path, small_dataset, corpus
     from tstdata import merging
 
     monkeypatch.setattr(merging, "_DOCUMENTS_A_FILE", 7)
-    monkeypatch.setattr(merging, "_DOCUMENTS_A_GROUP", 3)
+    monkeypatch.setitem(merging._DOCUMENTS_FORMAT, "row_group_size", 3)
     monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
     tstdata.prepare(corpus[0], tmp_path / "out", tokenizer_dir, SMALL_SEQ_LEN)
     files = sorted((tmp_path / "out" / "documents").glob("*"))
