@@ -11,12 +11,13 @@ from typing import Any, BinaryIO
 import xxhash
 
 _CHUNK = 1 << 20
+_SPARES = "spares"
 _ADVICE = "make room and run the same command again, which keeps what is finished"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def committing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+def committing(path: Path, durable: bool = True, over_spare: bool = False) -> Iterator[BinaryIO]:
     """Opens a file beside `path` for writing; renames it to `path` when the block ends well, else removes it.
 
     The name aside carries the process id: two runs on one output can't write into each other's file.
@@ -24,14 +25,16 @@ def committing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     Args:
         path: The file to be.
         durable: Waits for the disk to have the bytes; without, a power cut may leave a damaged file.
+        over_spare: Writes over a spare file of the folder, if there is one: see `make_spare`.
 
     Raises:
         OSError: The disk is full, say; it names the path.
     """
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(aside, "wb") as file:
+        with open(aside, "r+b" if over_spare and _take_spare(aside) else "wb") as file:
             yield file
+            file.truncate()
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -44,14 +47,36 @@ def committing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         aside.unlink(missing_ok=True)
 
 
+def make_spare(path: Path) -> None:
+    """Takes a file away that nobody needs any more, for another one of its folder to be written over it.
+
+    That spares the system most of what a removal and a new file cost: pages and room on the disk are there.
+    """
+    folder = path.parent / _SPARES
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, folder / path.name)
+
+
+def _take_spare(path: Path) -> bool:
+    """Moves a spare file of the folder to `path`; other processes may be taking theirs."""
+    for found in (path.parent / _SPARES).glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(found, path)
+            return True
+    return False
+
+
 def view_bytes(data: Any) -> memoryview:
     """Returns the bytes of an array that lies in one piece, without a copy."""
     return memoryview(data).cast("B") if len(data) else memoryview(b"")
 
 
-def commit_bytes(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
-    """Writes a whole file aside and renames it."""
-    with committing(path, durable) as file:
+def commit_bytes(
+    path: Path, data: bytes | memoryview, durable: bool = True, over_spare: bool = False
+) -> None:
+    """Writes a whole file aside and renames it: see `committing`."""
+    with committing(path, durable, over_spare) as file:
         file.write(data)
 
 

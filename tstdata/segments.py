@@ -19,7 +19,7 @@ import orjson
 import xxhash
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .commit import commit_bytes, committing, view_bytes
+from .commit import commit_bytes, committing, make_spare, view_bytes
 from .packing import PackedBatch
 
 # `source` counts the corpus's files; `place` is a line, from 1 in the piece; a row from 0, or a byte offset.
@@ -81,7 +81,7 @@ class Segment:
 
     def drop_tokens(self) -> None:
         """Removes the ids."""
-        self.stem.with_suffix(_TOKENS).unlink(missing_ok=True)
+        make_spare(self.stem.with_suffix(_TOKENS))
 
     def rejects(self) -> list[tuple[int, dict[str, Any]]]:
         """Returns source numbers and records of what was left out; a place by lines counts from its piece."""
@@ -116,7 +116,10 @@ def write_segment(
     """
     num_documents = num_tokens = 0
     little = np.dtype(dtype).newbyteorder("<")
-    with _hashing(stem.with_suffix(_TOKENS)) as tokens, _hashing(stem.with_suffix(_DOCUMENTS)) as documents:
+    with (
+        _hashing(stem.with_suffix(_TOKENS), over_spare=True) as tokens,
+        _hashing(stem.with_suffix(_DOCUMENTS)) as documents,
+    ):
         for records, batch in batches:
             tokens.write(batch.tokens.astype(little, copy=False))
             documents.write(records)
@@ -156,8 +159,8 @@ class _HashedFile:
 
 
 @contextlib.contextmanager
-def _hashing(path: Path) -> Iterator[_HashedFile]:
-    with committing(path, durable=False) as file:
+def _hashing(path: Path, over_spare: bool = False) -> Iterator[_HashedFile]:
+    with committing(path, durable=False, over_spare=over_spare) as file:
         yield _HashedFile(file)
 
 
@@ -176,7 +179,8 @@ def commit_segment(stem: Path, files: dict[str, bytes]) -> Segment:
     """Commits a segment made elsewhere, its marker last."""
     for suffix in (_TOKENS, _DOCUMENTS, _REJECTS, _MARKER):
         if suffix in files:
-            commit_bytes(stem.with_suffix(suffix), files[suffix], durable=False)
+            path = stem.with_suffix(suffix)
+            commit_bytes(path, files[suffix], durable=False, over_spare=suffix == _TOKENS)
     return load_segment(stem)
 
 
