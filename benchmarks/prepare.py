@@ -44,7 +44,7 @@ batches, size = [[]], 0
 for line in open(sys.argv[1], "rb"):
     batches[-1].append(orjson.loads(line)["text"])
     size += len(batches[-1][-1])
-    if size >= 1 << 20:
+    if size >= encoder.batch_characters:
         batches.append([])
         size = 0
 begin = time.perf_counter(), time.process_time()
