@@ -1,7 +1,9 @@
 """The dispatcher: names, help and exit codes."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tst_tools import cli
@@ -15,6 +17,13 @@ def test_unknown_command_names_the_nearest_and_exits_2(capsys):
 def test_no_command_prints_usage_on_stderr_and_exits_2(capsys):
     assert cli.main([]) == 2
     assert "tst COMMAND" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_project(capsys):
+    assert cli.main(["--version"]) == 0
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    (version,) = re.findall(r'^version = "(.+)"$', project, re.MULTILINE)
+    assert capsys.readouterr().out == f"tst {version}\n"
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

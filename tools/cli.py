@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import importlib.metadata
 import os
 import sys
 import warnings
@@ -30,7 +31,13 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
     return "\n".join(
-        ["usage: tst COMMAND ...", "", *lines, "", "`tst COMMAND --help` tells each one's arguments."]
+        [
+            "usage: tst COMMAND ...",
+            "",
+            *lines,
+            "",
+            "`tst COMMAND --help` tells each one's arguments, `tst --version` the version.",
+        ]
     )
 
 
@@ -40,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage(), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
+    if argv == ["--version"]:
+        print(f"tst {importlib.metadata.version('tst-toolkit')}")
+        return 0
     name, *rest = argv
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
