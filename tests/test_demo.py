@@ -44,6 +44,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     return out, done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_last_line_printed_is_the_path_of_results_that_hold_all_that_was_promised(finished):
     out, printed = finished
     assert Path(printed[-1]) == (out / "results.json").resolve()
@@ -58,6 +59,7 @@ def test_the_last_line_printed_is_the_path_of_results_that_hold_all_that_was_pro
     assert results["conclusion"] in printed
 
 
+@pytest.mark.slow
 def test_arms_cost_equal_flops_and_tst_reads_more_text(finished):
     arms = json.loads((finished[0] / "results.json").read_text())["arms"]
     assert arms["baseline"]["equivalent_tokens"] == arms["tst"]["equivalent_tokens"] == 20 * 4 * 16
@@ -67,6 +69,7 @@ def test_arms_cost_equal_flops_and_tst_reads_more_text(finished):
     assert arms["baseline"]["num_parameters"] == arms["tst"]["num_parameters"]
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_arm_with_its_numbers(finished):
     arms = json.loads((finished[0] / "results.json").read_text())["arms"]
     lines = table(arms).splitlines()
@@ -78,6 +81,7 @@ def test_the_table_has_a_row_for_each_arm_with_its_numbers(finished):
         assert float(cells[4]) == pytest.approx(arms[name]["eval_loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_and_reports_the_same(finished, tmp_path, capsys):
     out = tmp_path / "again"
     shutil.copytree(finished[0], out, symlinks=True)
@@ -87,6 +91,7 @@ def test_a_second_call_trains_nothing_and_reports_the_same(finished, tmp_path, c
     assert Path(capsys.readouterr().out.splitlines()[-1]) == (out / "results.json").resolve()
 
 
+@pytest.mark.slow
 def test_a_directory_of_something_else_or_of_another_demo_is_refused(finished, tmp_path):
     with pytest.raises(ValueError, match="holds a demo with other settings"):
         run_demo(finished[0], replace(TINY, steps=30), TRAIN)
@@ -96,6 +101,7 @@ def test_a_directory_of_something_else_or_of_another_demo_is_refused(finished, t
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_an_arm_that_fails_is_told_with_what_it_said(finished, tmp_path):
     out = tmp_path / "broken"
     shutil.copytree(finished[0], out, symlinks=True)

@@ -81,6 +81,7 @@ def test_without_superposition_there_is_no_switch_to_act_at():
         train([ReinitialiseEmbeddings()], BagRows(STEPS, 0), num_batches=STEPS)
 
 
+@pytest.mark.slow
 def test_ranks_draw_alike_whether_the_weight_is_sharded_or_not():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -95,12 +95,10 @@ def test_the_checkpoint_carries_the_dataset_s_tokenizer_and_vocabulary(finished,
     assert vocabulary == tokenizer.get_vocab(with_added_tokens=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
-    [
-        pytest.param(LLAMA, id="llama"),
-        pytest.param(GPT2_WITH_DROPOUT, id="gpt2-with-dropout", marks=pytest.mark.slow),
-    ],
+    [pytest.param(LLAMA, id="llama"), pytest.param(GPT2_WITH_DROPOUT, id="gpt2-with-dropout")],
 )
 def test_a_killed_run_resumed_by_the_same_command_has_the_metrics_of_an_unbroken_one(
     model, small_dataset, tmp_path
@@ -130,6 +128,7 @@ def test_a_killed_run_resumed_by_the_same_command_has_the_metrics_of_an_unbroken
     assert directory.log_file.read_text().count("goes on from ep0-ba") == 1
 
 
+@pytest.mark.slow
 def test_two_gloo_ranks_have_the_losses_of_one(small_dataset, finished, tmp_path):
     file = write_run(tmp_path, small_dataset, "two")
     command = [
