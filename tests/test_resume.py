@@ -106,13 +106,16 @@ def test_a_killed_worker_is_told_of_and_a_rerun_finishes(
     out = tmp_path / "out"
     once = threading.Lock()  # Each worker's driving thread tells of progress.
 
-    def kill_one_child(*_):
+    def kill_workers(*_):
         if once.acquire(blocking=False):
-            # Other children may be there: Python's own tracker of shared memory is one.
+            # Other children may be there: Python's own tracker of shared memory is one. All of them, for one
+            # alone may have had its last task.
             workers = [child for child in psutil.Process().children() if "tstdata.worker" in child.cmdline()]
-            workers[0].kill()
+            assert len(workers) == 2
+            for worker in workers:
+                worker.kill()
 
-    monkeypatch.setattr("tstdata.progress.Progress.advance", lambda self, *amounts: kill_one_child())
+    monkeypatch.setattr("tstdata.progress.Progress.advance", lambda self, *amounts: kill_workers())
     arguments = (corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN)
     with pytest.raises(OSError, match=r"a worker process died with exit code -9.*run the same command again"):
         tstdata.prepare(*arguments, size_limit=70_000, workers=2)
