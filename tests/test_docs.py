@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "composer_algo" / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 EXECUTED = [page for page in PAGES if page.parent.name != "foundry"]
 # Pages of many runs; `make test-slow` has them.
-LONG = [ROOT / "docs" / name for name in ("add-tst.md", "compare.md", "train.md")]
+LONG = [ROOT / "docs" / name for name in ("add-tst.md", "cloud.md", "compare.md", "train.md")]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.M | re.S)
 
 
