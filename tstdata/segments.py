@@ -24,8 +24,7 @@ from .packing import PackedBatch
 
 # `source` counts the corpus's files; `place` is a line, from 1 in the piece; a row from 0, or a byte offset.
 DOCUMENT = np.dtype([("source", "<u4"), ("place", "<i8"), ("num_tokens", "<u4")])
-# What a processor has at hand to write what it has read.
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 20
 _TOKENS, _DOCUMENTS, _REJECTS, _MARKER = ".tokens", ".documents", ".rejects", ".json"
 
 
@@ -80,7 +79,7 @@ class Segment:
         return tokens.is_file() and _hash_file(tokens) == self.marker.hashes[0]
 
     def drop_tokens(self) -> None:
-        """Removes the ids."""
+        """Gives up the ids: those of another segment are written over them."""
         make_spare(self.stem.with_suffix(_TOKENS))
 
     def rejects(self) -> list[tuple[int, dict[str, Any]]]:
