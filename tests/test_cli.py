@@ -12,6 +12,8 @@ from tst_tools import cli
 def test_unknown_command_names_the_nearest_and_exits_2(capsys):
     assert cli.main(["prepair"]) == 2
     assert "did you mean `tst prepare`?" in capsys.readouterr().err
+    assert cli.main(["--verson"]) == 2
+    assert "did you mean `tst --version`?" in capsys.readouterr().err
 
 
 def test_no_command_prints_usage_on_stderr_and_exits_2(capsys):

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     name, *rest = argv
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        near = difflib.get_close_matches(name, [*COMMANDS, "--version"], n=1)
         hint = f"did you mean `tst {near[0]}`?" if near else "`tst --help` lists the commands."
         print(f"tst: no command named {name!r}; {hint}", file=sys.stderr)
         return 2
