@@ -127,7 +127,7 @@ def test_the_spot_check_fails_the_job_naming_the_document_and_a_rerun_with_the_r
     tmp_path, tokenizer_dir, wrong, monkeypatch
 ):
     monkeypatch.setattr(spot_check, "_ONE_IN", 2)
-    monkeypatch.setattr("tstdata.preparation._SAMPLE_TASKS", 1)  # The proof sees the beginning alone.
+    monkeypatch.setattr("tstdata.sample._MOST_TASKS", 1)  # The proof sees the beginning alone.
     texts = ["fine"] * 5 + [f"zebra {number}" for number in range(60)]
     write_jsonl(tmp_path / "a.jsonl", ["fine"] * 500)
     write_jsonl(tmp_path / "b.jsonl", texts)

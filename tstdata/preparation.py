@@ -14,15 +14,13 @@ from .options import PrepareOptions
 from .output import check_parts
 from .pool import WorkerPool
 from .ray_engine import RayEngine
+from .sample import sample_texts
 from .selection import TRAIN, VAL
 from .shards import DEFAULT_SIZE_LIMIT
 from .source_file import SourceFile
 from .sources import find_sources
-from .tasks import cut_tasks, sample_texts
+from .tasks import cut_tasks
 from .tokenizer import find_tokenizer
-
-# What of the corpus the fast encoder must get right before it is used.
-_SAMPLE_TASKS, _SAMPLE_CHARACTERS = 16, 2048
 
 
 def prepare(
@@ -129,8 +127,7 @@ def prepare(
             raise ValueError("text needs --tokenizer; --eos-id, --vocab-size and --dtype go with --adopt.")
         files = tuple(find_sources(sources, source_format, text_key, split, out))
         tasks = cut_tasks(files)
-        sample = tuple(sample_texts(tasks, _SAMPLE_TASKS, _SAMPLE_CHARACTERS))
-        spec = EncoderSpec(os.fspath(find_tokenizer(tokenizer)), eos_token, bos, encoder, sample)
+        spec = EncoderSpec(os.fspath(find_tokenizer(tokenizer)), eos_token, bos, encoder, sample_texts(tasks))
     scratch = Path(work_dir) if work_dir is not None else None
     with _open_engine(spec, options, 1 if dry_run else len(tasks)) as running:
         loaded = spec.load() if dry_run else None

@@ -1,6 +1,5 @@
 """Tasks: the work of a preparation, cut by the inputs alone; each encodes its documents to one segment."""
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .documents import Document, Reject, Run, explain, read_documents, read_runs
+from .documents import Reject, Run, explain, read_runs
 from .encoder import ADOPTED, Encoder, Ids, Lengths
 from .fingerprints import hash_blocks
 from .long_documents import LongDocumentError, encode_long, is_long
@@ -24,7 +23,6 @@ from .spot_check import check_batch
 # Large files are cut into pieces of so many bytes, and small ones share a task: one task a file would cost
 # three files of our own for each.
 _TASK_BYTES = 8 << 20
-_SAMPLE_BYTES = 1 << 20
 _BATCH_DOCUMENTS = 4096
 
 
@@ -117,23 +115,6 @@ def run_task(
 
     stem = segment_stem(job.work, task.index)
     return write_segment(stem, batches(), job.dtype, learnt, encoder.name, left_out)
-
-
-def sample_texts(tasks: Sequence[Task], num_tasks: int, characters: int) -> list[str]:
-    """Returns the beginnings of the first documents of tasks all over the corpus.
-
-    What can't be read is left to its task to tell.
-    """
-    texts: list[str] = []
-    for task in tasks[:: max(1, len(tasks) // num_tasks)][:num_tasks]:
-        one = task.pieces[0]
-        try:
-            span, _ = find_span(one.file, one.piece.beginning(_SAMPLE_BYTES))
-            first = itertools.islice(read_documents(one.file, span=span), 2)
-            texts += [found.text[:characters] for found in first if isinstance(found, Document)]
-        except (ValueError, OSError):
-            continue
-    return texts
 
 
 class _Rejects:
