@@ -8,7 +8,7 @@ from test_prepare import tree, write_jsonl
 
 import tstdata
 from tstdata import fingerprints, tasks
-from tstdata.documents import read_documents
+from tstdata.documents import read_documents, read_runs
 from tstdata.fingerprints import fingerprint, hash_blocks, join_blocks
 from tstdata.pieces import count_lines_before, cut_file, find_span
 from tstdata.sources import find_sources
@@ -22,6 +22,16 @@ LINES = {
 }
 
 
+def count_lines(source, span):
+    """Returns what reading ends with."""
+    reading = read_runs(source, span=span)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return end.value
+
+
 @pytest.mark.parametrize("piece_bytes", [1, 2, 3, 7, 16, 64, 300, 5000])
 @pytest.mark.parametrize("name", LINES)
 def test_pieces_of_jsonl_have_every_line_once_with_its_number(tmp_path, name, piece_bytes):
@@ -29,14 +39,15 @@ def test_pieces_of_jsonl_have_every_line_once_with_its_number(tmp_path, name, pi
     (source,) = find_sources(tmp_path / "a.jsonl")
     found, lines = [], 0
     for piece in cut_file(source, piece_bytes):
-        span, num_lines = find_span(source, piece)
+        span = find_span(source, piece)
         if span is not None:
             assert count_lines_before(source, piece) == lines
         documents = read_documents(source, span=span)
         found += [(document.place + (lines if span else 0), document.text) for document in documents]
-        lines += num_lines
+        lines += count_lines(source, span)
     assert found == [(document.place, document.text) for document in read_documents(source)]
     assert [text for _, text in found] == TEXTS
+    assert lines == len(LINES[name].removesuffix(b"\n").split(b"\n"))
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 200, 1 << 20])
@@ -47,7 +58,7 @@ def test_pieces_of_parquet_are_runs_of_row_groups_that_cover_its_bytes(tmp_path,
     pieces = cut_file(source, piece_bytes)
     assert len(pieces) == {1: 15, 200: len(pieces), 1 << 20: 1}[piece_bytes]
     assert [piece.start for piece in pieces] + [source.size] == [0] + [piece.stop for piece in pieces]
-    found = [one for piece in pieces for one in read_documents(source, span=find_span(source, piece)[0])]
+    found = [one for piece in pieces for one in read_documents(source, span=find_span(source, piece))]
     assert [tuple(document) for document in found] == list(enumerate(texts))
 
 

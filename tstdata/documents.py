@@ -1,9 +1,10 @@
 """Documents: the texts of a source file, one by one, each with its place in the file."""
 
 from collections.abc import Iterator
+from typing import cast
 
 from .formats import FORMATS
-from .reading import Document, OnBytes, Reject, Run, SourceError
+from .reading import Document, OnBytes, Reading, Reject, Run, SourceError
 from .source_file import SourceFile, Span
 
 
@@ -21,22 +22,24 @@ def read_documents(
             yield found
 
 
-def read_runs(
-    source: SourceFile, on_bytes: OnBytes = lambda _: None, span: Span | None = None
-) -> Iterator[Run | Reject]:
+def read_runs(source: SourceFile, on_bytes: OnBytes = lambda _: None, span: Span | None = None) -> Reading:
     """Yields the same with documents many at a time, which takes a fraction of the time.
 
     When the file can't be read on, the last reject says so, and has no place. `on_bytes` is told of the bytes
     of the file as they are read.
+
+    Returns:
+        How many lines begin in the file or span, where a document is a line; else None.
 
     Raises:
         ValueError: The file is gone.
         OSError: The disk or the store failed.
     """
     try:
-        yield from FORMATS[source.format].read(source, on_bytes, span)
+        return (yield from cast(Reading, FORMATS[source.format].read(source, on_bytes, span)))
     except SourceError as error:
         yield Reject(None, str(error))
+        return None
 
 
 def explain(source: SourceFile, reject: Reject) -> str:
@@ -44,4 +47,4 @@ def explain(source: SourceFile, reject: Reject) -> str:
     return reject.describe(source.path, FORMATS[source.format].place)
 
 
-__all__ = ["Document", "Reject", "Run", "Span", "explain", "read_documents", "read_runs"]
+__all__ = ["Document", "Reading", "Reject", "Run", "Span", "explain", "read_documents", "read_runs"]

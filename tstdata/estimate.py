@@ -155,13 +155,13 @@ def _beginning(one: TaskPiece, most: int, sample: _Sample) -> Iterator[Document 
     """Yields what is in about the first `most` bytes of a piece, and adds its bytes to the sample."""
     if one.piece.by_lines:
         piece = one.piece.beginning(most)
-        yield from read_documents(one.file, span=find_span(one.file, piece)[0])
+        yield from read_documents(one.file, span=find_span(one.file, piece))
         # The lines that begin there are sampled whole, however far the last one goes.
         sample.file_bytes += next_line(one.file, piece.stop) - next_line(one.file, piece.start)
         return
     told: list[int] = []
     told_before, before = None, 0
-    for found in read_documents(_Sampled(**vars(one.file)), told.append, find_span(one.file, one.piece)[0]):
+    for found in read_documents(_Sampled(**vars(one.file)), told.append, find_span(one.file, one.piece)):
         # Some readers tell of bytes before what is in them, others after it. Several documents may be in what
         # is told at once, such as a block that is decompressed: all of them are taken.
         told_before, now = bool(told) if told_before is None else told_before, sum(told)

@@ -79,35 +79,30 @@ def _first_byte(group: pq.RowGroupMetaData) -> int:
     return min(column.dictionary_page_offset or column.data_page_offset for column in columns)
 
 
-def find_span(source: SourceFile, piece: Piece) -> tuple[Span | None, int]:
-    """Returns what of a file its reader is to read (None: all), and how many lines begin there.
+def find_span(source: SourceFile, piece: Piece) -> Span | None:
+    """Returns what of a file its reader is to read; None: all.
 
-    Lines are counted only in pieces by lines: elsewhere the number is 0. In the span they count from 1,
-    because nobody has counted those before it.
+    The lines of a piece by lines count from 1, because nobody has counted those before it.
     """
     if piece.groups is not None:
-        return Span(*piece.groups), 0
-    if not piece.by_lines:
-        return None, 0
-    first, num_lines = (0, 1) if piece.start == 0 else (piece.stop, 0)
-    at = max(piece.start - 1, 0)
-    for data in _read(source, at, piece.stop - 1):
-        found = _newlines(data)
-        if found and not num_lines:
-            first = at + bytes(data).index(b"\n") + 1
-        num_lines += found
-        at += len(data)
-    return Span(first, piece.stop), num_lines
+        return Span(*piece.groups)
+    return Span(next_line(source, piece.start, piece.stop), piece.stop) if piece.by_lines else None
 
 
-def next_line(source: SourceFile, position: int) -> int:
-    """Returns where the first line begins that does not begin before a byte; the file's size if none does."""
-    at = max(position - 1, 0)
-    for data in _read(source, at, source.size) if position else ():
+def next_line(source: SourceFile, position: int, stop: int | None = None) -> int:
+    """Returns where the first line begins that does not begin before a byte; `stop` if none does before that.
+
+    Without a `stop` that is the end of the file.
+    """
+    if position == 0:
+        return 0
+    stop = source.size if stop is None else stop
+    at = position - 1
+    for data in _read(source, at, stop - 1):
         if (found := bytes(data).find(b"\n")) >= 0:
             return at + found + 1
         at += len(data)
-    return source.size if position else 0
+    return stop
 
 
 def count_lines_before(source: SourceFile, piece: Piece) -> int:

@@ -2,7 +2,7 @@
 
 import codecs
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 OnBytes = Callable[[int], object]
@@ -52,6 +52,11 @@ class Reject(NamedTuple):
             return f"{path} {self.reason}"
         byte = "" if self.byte is None or place_name == "byte" else f" (byte {self.byte})"
         return f"{path} {place_name} {self.place}{byte}: {self.reason}"
+
+
+# What a file holds, in order. A reader of lines returns in the end how many began in what it was to read: it
+# has found their ends, and to count them before would be to look at each byte once more.
+Reading = Generator[Run | Reject, None, int | None]
 
 
 class SourceError(ValueError):

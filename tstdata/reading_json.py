@@ -9,7 +9,7 @@ import orjson
 import simdjson
 
 from .decompression import read_chunks
-from .reading import OnBytes, Reject, Run, SourceError, mark_length, text_of, utf8_trouble
+from .reading import OnBytes, Reading, Reject, Run, SourceError, mark_length, text_of, utf8_trouble
 from .source_file import SourceFile, Span
 
 Line = bytes | bytearray | memoryview
@@ -17,9 +17,10 @@ Line = bytes | bytearray | memoryview
 _SIMDJSON_BYTES = 1 << 20
 
 
-def read_lines(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Iterator[Run | Reject]:
+def read_lines(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Reading:
     """Yields the documents of a jsonl file; a place is a line, from 1. A blank line holds no document."""
-    number, offset = (1, 0) if span is None else (span.first_place, span.start)
+    first, offset = (1, 0) if span is None else (span.first_place, span.start)
+    number = first
     parser = simdjson.Parser(_SIMDJSON_BYTES)
     for lines in _lines(source, on_bytes, span):
         found = _documents_of(lines, number, offset, source.text_key, parser)
@@ -27,6 +28,7 @@ def read_lines(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) 
         offset += sum(map(len, lines)) + len(lines)
         lines.clear()  # A very long one is not kept beside its text.
         yield from found
+    return number - first
 
 
 def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator[list[Line]]:

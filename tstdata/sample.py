@@ -28,7 +28,7 @@ def _first_texts(task: Task, most_pieces: int) -> Iterator[str]:
     left = _BYTES
     for one in task.pieces[:most_pieces]:
         try:
-            span, _ = find_span(one.file, one.piece.beginning(left))
+            span = find_span(one.file, one.piece.beginning(left))
             for found in read_documents(one.file, span=span):
                 if isinstance(found, Document):
                     yield found.text

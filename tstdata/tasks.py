@@ -1,6 +1,6 @@
 """Tasks: the work of a preparation, cut by the inputs alone; each encodes its documents to one segment."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .documents import Reject, Run, explain, read_runs
+from .documents import Reading, Reject, Run, explain, read_runs
 from .encoder import ADOPTED, Encoder, Ids, Lengths
 from .fingerprints import hash_blocks
 from .long_documents import LongDocumentError, encode_long, is_long
@@ -101,20 +101,31 @@ def run_task(
             file = preload(one.file, one.piece)
             # Before the text is read, which then finds the bytes in memory.
             blocks = hash_blocks(file, one.piece)
-            span, num_lines = find_span(file, one.piece)
             rejects = _Rejects(one, job.on_error)
-            runs = read_runs(file, lambda num_bytes: on_progress(num_bytes, 0), span)
-            taken = _selected(runs, job, rejects, left_out)
+            span = find_span(file, one.piece)
+            found = _Found(read_runs(file, lambda num_bytes: on_progress(num_bytes, 0), span))
+            taken = _selected(found, job, rejects, left_out)
             for batch in _in_batches(taken, encoder.batch_characters):
                 places, packed = _encode(batch, one, job, encoder, rejects)
                 on_progress(0, len(packed.tokens))
                 yield _records(one.source, places, packed), packed
             one.file.check_unchanged()
             left_out.rejects += rejects.records()
-            learnt.append(SegmentPiece(source=one.source, num_lines=num_lines, blocks=tuple(blocks)))
+            learnt.append(SegmentPiece(source=one.source, num_lines=found.num_lines, blocks=tuple(blocks)))
 
     stem = segment_stem(job.work, task.index)
     return write_segment(stem, batches(), job.dtype, learnt, encoder.name, left_out)
+
+
+class _Found:
+    """What is read of one piece; keeps the number of lines that reading ends with, 0 if it counts none."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self.num_lines = 0
+
+    def __iter__(self) -> Iterator[Run | Reject]:
+        self.num_lines = (yield from self._reading) or 0
 
 
 class _Rejects:
@@ -143,7 +154,7 @@ def explain_reject(one: TaskPiece, reject: Reject) -> str:
 
 
 def _selected(
-    found: Iterator[Run | Reject], job: EncodeJob, rejects: _Rejects, left_out: LeftOut
+    found: Iterable[Run | Reject], job: EncodeJob, rejects: _Rejects, left_out: LeftOut
 ) -> Iterator[Run]:
     for one in found:
         if isinstance(one, Reject):
