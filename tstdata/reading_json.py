@@ -1,5 +1,6 @@
 """Reading JSON: lines of one object each, or one array of objects, without ever holding a whole file."""
 
+import codecs
 import itertools
 import re
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ def _documents_of(
     parse: Any = parser.parse
     try:
         texts = [parse(line, True)[text_key] for line in lines]
-        if set(map(type, texts)) == {str} and not any(map(mark_length, lines)):
+        if set(map(type, texts)) == {str} and codecs.BOM_UTF8[0] not in {line[0] for line in lines}:
             return [Run(range(number, number + len(texts)), texts)]
     except (ValueError, TypeError, KeyError, RuntimeError):
         pass  # One of them is no document; or blank, or has a number or a depth that is too large for it.
