@@ -127,27 +127,63 @@ def test_a_corpus_in_a_store_is_read_where_it_lies(object_store, tmp_path, corpu
     assert len(globbed.card.sources) == len(list(corpus[0].rglob("*.py")))
 
 
+def leaves(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
 def test_another_recipe_or_foreign_files_in_the_store_are_refused(
     object_store, tmp_path, corpus, tokenizer_dir, monkeypatch
 ):
-    def call(prefix: str, seq_len: int):
-        return tstdata.prepare(corpus[0], object_store.uri(prefix), tokenizer_dir, seq_len, work_dir=tmp_path)
+    work_dir = tmp_path / "work"
 
-    call("refuse/done", 16)
-    with pytest.raises(ValueError, match="seq_len was 16, now 32"):
-        call("refuse/done", 32)
+    def call(prefix: str, seq_len: int, **how):
+        out = object_store.uri(f"refuse/{prefix}")
+        return tstdata.prepare(corpus[0], out, tokenizer_dir, seq_len, work_dir=work_dir, **how)
+
+    def refuses(prefix: str, seq_len: int, error: type[Exception], words: str, **how):
+        """Also as a dry run, from this scratch directory and from one that knows nothing; nothing changes."""
+        before = object_store.tree(f"refuse/{prefix}"), leaves(work_dir)
+        for trial in ({"dry_run": True}, {"dry_run": True, "work_dir": tmp_path / "none"}, {}):
+            with pytest.raises(error, match=words):
+                tstdata.prepare(
+                    corpus[0],
+                    object_store.uri(f"refuse/{prefix}"),
+                    tokenizer_dir,
+                    seq_len,
+                    **{"work_dir": work_dir, **how, **trial},
+                )
+            if trial:
+                assert (object_store.tree(f"refuse/{prefix}"), leaves(work_dir)) == before
+
+    call("done", 16)
+    refuses("done", 32, ValueError, "seq_len was 16, now 32")
+    refuses("done", 32, ValueError, "can't be appended to: seq_len was 16, now 32", append=True)
     with monkeypatch.context() as patch:
         patch.setattr("tstdata.remote_output.RemoteOutput._upload", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            call("refuse/begun", 16)
-    with pytest.raises(ValueError, match=r"holds unfinished work of .*seq_len was 16, now 32"):
-        call("refuse/begun", 32)
+            call("begun", 16)
+    refuses("begun", 32, ValueError, r"holds unfinished work of .*seq_len was 16, now 32")
+    refuses("none", 16, FileNotFoundError, "refuse/none is no finished bag-shard dataset", append=True)
     for name, data in (("mds/index.json", b'{"shards": [], "version": 2}'), ("foreign/notes.txt", b"mine")):
         object_store.write(f"refuse/{name}", data)
         folder, _, file = name.partition("/")
-        with pytest.raises(FileExistsError, match=rf"is not empty \(it has {file}\)"):
-            call(f"refuse/{folder}", 16)
+        refuses(folder, 16, FileExistsError, rf"is not empty \(it has {file}\)")
         assert object_store.tree(f"refuse/{folder}") == {file: data}
+
+
+def test_a_dry_run_looks_at_the_store_and_writes_nothing(object_store, tmp_path, corpus, tokenizer_dir):
+    def trial(append: bool):
+        how = {"work_dir": tmp_path / "work", "dry_run": True, "append": append}
+        return tstdata.prepare(corpus[0], object_store.uri("dry"), tokenizer_dir, 16, **how).estimate
+
+    assert trial(False).num_documents
+    assert object_store.tree("dry") == {}
+    tstdata.prepare(corpus[0], object_store.uri("dry"), tokenizer_dir, 16, work_dir=tmp_path / "made-in")
+    made = object_store.tree("dry")
+    assert trial(False).num_documents
+    assert trial(True).num_documents
+    assert object_store.tree("dry") == made
+    assert not (tmp_path / "work").exists()
 
 
 def interrupt(*_):

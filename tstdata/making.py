@@ -2,12 +2,13 @@
 
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .building import Building, unfinished_dir
-from .card import DatasetCard, Recipe
+from .card import CARD_FILE, DatasetCard, Recipe
 from .dataset_files import DatasetFiles
 from .encoder import Encoder
 from .engine import Engine
@@ -77,10 +78,9 @@ class Making:
             check_output(Path(out))
         request = self._request(options)
         if self.trial is not None:
-            if not is_uri(out):
-                self._check(Path(out), request, options)
+            self._check_only(out, request, options)
             return dataclasses.replace(report, estimate=estimate(self.tasks, self.trial, layout, options))
-        remote = RemoteOutput(out, self.work_dir) if is_uri(out) else None
+        remote = self._remote(out) if is_uri(out) else None
         if remote is not None:
             remote.begin(request)
         local = remote.local if remote else Path(out)
@@ -101,6 +101,25 @@ class Making:
         """Tells whether the dataset or append is there already; refuses what is, or was begun, otherwise."""
         check = check_append if self.append else check_begin
         return check(out, request, self.files, self.tasks, options)
+
+    def _check_only(self, out: str, request: Request, options: PrepareOptions) -> None:
+        """Refuses what making it would, and writes nothing to the output."""
+        if not is_uri(out):
+            self._check(Path(out), request, options)
+            return
+        remote = self._remote(out)
+        with tempfile.TemporaryDirectory() as folder:
+            local = remote.local
+            if remote.is_ahead(request):
+                local = Path(folder)
+                remote.fetch(local)
+            self._check(local, request, options)
+
+    def _remote(self, out: str) -> RemoteOutput:
+        remote = RemoteOutput(out, self.work_dir)
+        if self.append and not (remote.local / CARD_FILE).exists():
+            DatasetCard.load(out)  # If there is none, the message names the store, not the scratch directory.
+        return remote
 
     def _build(self, out: Path, request: Request, layout: ShardLayout, options: PrepareOptions) -> bool:
         """Makes one dataset in a directory; returns whether it was there already."""

@@ -53,9 +53,21 @@ class RemoteOutput:
             FileExistsError: The store has something else there.
             ValueError: The store has unfinished work of something else there.
         """
+        if self.is_ahead(request):
+            shutil.rmtree(self.local, ignore_errors=True)
+            self.fetch(self.local)
+
+    def is_ahead(self, request: Request) -> bool:
+        """Tells whether the store has a dataset that the scratch directory does not go on from.
+
+        The latter may have an append that was not uploaded yet. Nothing is written; raises what `begin` does.
+        """
         if self.files.exists(CARD_FILE):
-            self._pull()
-            return
+            there = DatasetCard.from_bytes(self.files.read(CARD_FILE), self.files.path(CARD_FILE))
+            if not (self.local / CARD_FILE).exists():
+                return True
+            here = DatasetCard.load(self.local)
+            return here.parts[: len(there.parts)] != there.parts or here.tokenizer != there.tokenizer
         names = self.files.sizes()
         claim = self._claim() if INDEX_FILE in names else None
         if names and claim is None:
@@ -69,6 +81,12 @@ class RemoteOutput:
                 f"{self.files} holds unfinished work of another recipe, tokenizer or source: "
                 f"{'; '.join(changes)}. Give another --out, or remove it to start again."
             )
+        return False
+
+    def fetch(self, folder: Path) -> None:
+        """Fetches the dataset's card and index."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.files.copy_to(folder, [INDEX_FILE, CARD_FILE])
 
     def _claim(self) -> Request | MadeOf | None:
         """Returns what is being made in the store, by its index; None if that is no work of ours."""
@@ -80,17 +98,6 @@ class RemoteOutput:
             return Request.model_validate(orjson.loads(data)[_CLAIM])
         except (orjson.JSONDecodeError, KeyError, TypeError, ValidationError):
             return None
-
-    def _pull(self) -> None:
-        """Fetches card and index, unless the local ones go on from them: an append not yet uploaded."""
-        there = DatasetCard.from_bytes(self.files.read(CARD_FILE), self.files.path(CARD_FILE))
-        if (self.local / CARD_FILE).exists():
-            here = DatasetCard.load(self.local)
-            if here.parts[: len(there.parts)] == there.parts and here.tokenizer == there.tokenizer:
-                return
-            shutil.rmtree(self.local)
-        self.local.mkdir(parents=True, exist_ok=True)
-        self.files.copy_to(self.local, [INDEX_FILE, CARD_FILE])
 
     def finish(self, request: Request, progress: bool) -> None:
         """Uploads what the store has not, index and card last, and removes the scratch directory.
