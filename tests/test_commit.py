@@ -1,11 +1,14 @@
 """A committed file is there whole or not at all, also where it is written over one that nobody needs."""
 
+import os
 import threading
 
+import numpy as np
 import pytest
 
 from tstdata.commit import commit_bytes, committing, make_spare
 from tstdata.segments import LeftOut, collect_segment, commit_segment, write_segment
+from tstdata.shards import ShardLayout, write_index, write_shard
 
 
 def everything(folder):
@@ -77,3 +80,12 @@ def test_the_ids_of_segments_are_written_over_spare_files_by_every_engine(tmp_pa
     commit_segment(tmp_path / "task-2", files)
     assert not any((tmp_path / "spares").iterdir())
     assert (tmp_path / "task-2.tokens").read_bytes() == files[".tokens"]
+
+
+def test_only_shards_are_taken_out_of_the_systems_memory(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, *how: told.append((os.fstat(file).st_size, how)))
+    layout = ShardLayout(seq_len=4, dtype="uint16")
+    entry = write_shard(tmp_path, 0, np.arange(8).reshape(2, 4), layout)
+    write_index(tmp_path, [entry])
+    assert told == [(entry["raw_data"]["bytes"], (0, 0, os.POSIX_FADV_DONTNEED))]

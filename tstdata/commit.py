@@ -17,7 +17,9 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def committing(path: Path, durable: bool = True, over_spare: bool = False) -> Iterator[BinaryIO]:
+def committing(
+    path: Path, durable: bool = True, over_spare: bool = False, unread: bool = False
+) -> Iterator[BinaryIO]:
     """Opens a file beside `path` for writing; renames it to `path` when the block ends well, else removes it.
 
     The name aside carries the process id: two runs on one output can't write into each other's file.
@@ -26,6 +28,8 @@ def committing(path: Path, durable: bool = True, over_spare: bool = False) -> It
         path: The file to be.
         durable: Waits for the disk to have the bytes; without, a power cut may leave a damaged file.
         over_spare: Writes over a spare file of the folder, if there is one: see `make_spare`.
+        unread: Nobody will read it soon: the system need not keep what the disk has in memory as well, and
+            has room for the next such file without looking for it. Only with `durable`.
 
     Raises:
         OSError: The disk is full, say; it names the path.
@@ -38,6 +42,8 @@ def committing(path: Path, durable: bool = True, over_spare: bool = False) -> It
             file.flush()
             if durable:
                 os.fsync(file.fileno())
+                if unread and hasattr(os, "posix_fadvise"):
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         os.replace(aside, path)
     except OSError as error:
         if error.errno not in _NO_ROOM or _ADVICE in str(error.strerror):  # Told by a file written meanwhile.

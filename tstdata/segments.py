@@ -230,13 +230,17 @@ class TokenStream:
             self._segments[self._dropped].drop_tokens()
             self._dropped += 1
 
-    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yields the bytes of the ids at positions start <= i < stop, in pieces, as the files hold them."""
+    def pieces(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yields the bytes of the ids at positions start <= i < stop, in pieces, as the files hold them.
+
+        Each is overwritten by the next one: memory that is new is what would take most of the time.
+        """
         assert 0 <= start <= stop <= len(self)
         if from_head := len(self._head[start:stop]):
-            yield self._head[start:stop].tobytes()
+            yield view_bytes(self._head[start:stop])
         at = start + from_head
         index = bisect_right(self._starts, at) - 1
+        piece = memoryview(bytearray(min(_PIECE_BYTES, (stop - at) * self._dtype.itemsize)))
         while at < stop:
             first, end = self._starts[index], min(stop, self._starts[index + 1])
             if at < end:
@@ -244,12 +248,15 @@ class TokenStream:
                 with open(self._segments[index].stem.with_suffix(_TOKENS), "rb", buffering=0) as file:
                     file.seek((at - first) * self._dtype.itemsize)
                     left = (end - at) * self._dtype.itemsize
-                    while left and (data := file.read(min(left, _PIECE_BYTES))):
-                        yield data
-                        left -= len(data)
+                    while left and (num_bytes := file.readinto(piece[:left])):
+                        yield piece[:num_bytes]
+                        left -= num_bytes
                 at = end
             index += 1
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
         """Returns the ids at positions start <= i < stop."""
-        return np.frombuffer(b"".join(self.pieces(start, stop)), self._dtype)
+        data = bytearray()
+        for piece in self.pieces(start, stop):
+            data += piece
+        return np.frombuffer(data, self._dtype)

@@ -122,7 +122,7 @@ def encode_shard(rows: npt.NDArray[np.unsignedinteger], layout: ShardLayout) -> 
     return layout.header(len(rows)) + np.ascontiguousarray(rows, little).tobytes()
 
 
-def compress_shard(raw: bytes, compression: str) -> bytes:
+def compress_shard(raw: bytes | bytearray, compression: str) -> bytes:
     """Returns the compressed bytes of a shard."""
     # One zstd worker thread, because MDSWriter's zstd binding always compresses in the multi-threaded form:
     # for large shards its frame differs from the single-threaded form's, but not with the number of threads.
@@ -148,7 +148,7 @@ def write_shard_bytes(
     Args:
         out: The directory.
         index: Number of the shard.
-        rows: The bytes of its rows, in pieces of any size.
+        rows: The bytes of its rows, in pieces of any size, of which one may lie where the last one did.
         num_rows: How many rows that is.
         layout: How they lie.
     """
@@ -157,8 +157,11 @@ def write_shard_bytes(
     pieces = raw.through(itertools.chain([layout.header(num_rows)], rows))
     if layout.compression is not None and zip_name is not None:
         zipped = _Passing(zip_name)
-        pieces = zipped.through([compress_shard(b"".join(pieces), layout.compression)])
-    with committing(out / (zip_name or raw_name)) as file:
+        whole = bytearray()
+        for piece in pieces:
+            whole += piece
+        pieces = zipped.through([compress_shard(whole, layout.compression)])
+    with committing(out / (zip_name or raw_name), unread=True) as file:
         file.writelines(pieces)
         assert raw.num_bytes == len(layout.header(num_rows)) + num_rows * layout.row_bytes
     return {
