@@ -213,7 +213,8 @@ def _kill(
         time.sleep(0.005)
     try:
         parent = psutil.Process(process.pid)
-        workers = [one for one in parent.children() if "tstdata.worker" in one.cmdline()]
+        firsts = [one for one in parent.children() if "tstdata.worker" in one.cmdline()]
+        workers = [worker for one in firsts for worker in one.children() or [one]]
         victim = draw.choice([parent, *workers])
         victim.kill()
     except psutil.NoSuchProcess:

@@ -1,6 +1,5 @@
 """Which engine runs the tasks; the Ray engine's own laws are in tests/on_ray."""
 
-import dataclasses
 import importlib.util
 
 import pytest
@@ -8,7 +7,6 @@ from test_prepare import write_jsonl
 
 import tstdata
 from tstdata import tasks
-from tstdata.pool import WorkerPool
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
@@ -38,21 +36,3 @@ def test_a_tokenizer_that_workers_can_not_use_is_refused_as_in_one_process(
     with pytest.raises(ValueError, match="names no eos_token, and it is never guessed: give --eos-token"):
         tstdata.prepare(sources, tmp_path / "out", alone, 4, workers=workers)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_tokenizer_that_is_another_one_to_one_of_the_workers_is_refused(
-    tmp_path, tokenizer_dir, monkeypatch
-):
-    for number in range(2):
-        write_jsonl(tmp_path / f"{number}.jsonl", ["some text"] * 9)
-    monkeypatch.setattr(tasks, "_TASK_BYTES", 50)
-    asked = WorkerPool.load
-
-    def of_another_text(self):
-        known = asked(self)
-        return dataclasses.replace(known, identity=known.identity.model_copy(update={"probe_sha256": "0"}))
-
-    monkeypatch.setattr(WorkerPool, "load", of_another_text)
-    sources = sorted(tmp_path.glob("?.jsonl"))
-    with pytest.raises(ValueError, match="changed while it was in use: run the same command again"):
-        tstdata.prepare(sources, tmp_path / "out", tokenizer_dir, 4, workers=2)

@@ -48,7 +48,7 @@ import os, pathlib, psutil, signal, threading, tstdata.progress
 once = threading.Lock()
 def advance(self, num_bytes, num_tokens=0):
     if num_tokens and once.acquire(blocking=False):
-        workers = [child.pid for child in psutil.Process().children()]
+        workers = [child.pid for child in psutil.Process().children(recursive=True)]
         pathlib.Path(sys.argv[2]).with_name("workers").write_text(" ".join(map(str, workers)))
         os.kill(os.getpid(), signal.SIGKILL)
 tstdata.progress.Progress.advance = advance
@@ -89,7 +89,7 @@ def test_a_killed_parent_takes_its_workers_with_it_and_a_rerun_finishes(
     out = tmp_path / "out"
     assert start(corpus[0], out, tokenizer_dir, 2, DIE_WHEN_TOKENS_COME).wait() == -signal.SIGKILL
     pids = [int(pid) for pid in (tmp_path / "workers").read_text().split()]
-    assert len(pids) == 2
+    assert len(pids) == 3  # The one that loaded, too.
     deadline = time.monotonic() + 60
     while any(map(runs, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -99,29 +99,61 @@ def test_a_killed_parent_takes_its_workers_with_it_and_a_rerun_finishes(
     assert tree(out) == tree(small_dataset)
 
 
+def when_progress_is_told(monkeypatch, act):
+    """Calls `act` once, with the process that loaded and the workers that it forked."""
+    once = threading.Lock()  # Each worker's driving thread tells of progress.
+
+    def advance(self, *amounts):
+        if once.acquire(blocking=False):
+            # Other children may be there: Python's own tracker of shared memory is one.
+            children = psutil.Process().children()
+            (first,) = [child for child in children if "tstdata.worker" in child.cmdline()]
+            workers = first.children()
+            assert len(workers) == 2
+            act(first, workers)
+
+    monkeypatch.setattr("tstdata.progress.Progress.advance", advance)
+
+
+def kill(*processes):
+    for process in processes:
+        process.kill()
+
+
+@pytest.mark.parametrize("first_too", [False, True])
 def test_a_killed_worker_is_told_of_and_a_rerun_finishes(
-    tmp_path, corpus, tokenizer_dir, small_dataset, monkeypatch
+    tmp_path, corpus, tokenizer_dir, small_dataset, monkeypatch, first_too
 ):
     monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
     out = tmp_path / "out"
-    once = threading.Lock()  # Each worker's driving thread tells of progress.
-
-    def kill_workers(*_):
-        if once.acquire(blocking=False):
-            # Other children may be there: Python's own tracker of shared memory is one. All of them, for one
-            # alone may have had its last task.
-            workers = [child for child in psutil.Process().children() if "tstdata.worker" in child.cmdline()]
-            assert len(workers) == 2
-            for worker in workers:
-                worker.kill()
-
-    monkeypatch.setattr("tstdata.progress.Progress.advance", lambda self, *amounts: kill_workers())
     arguments = (corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN)
-    with pytest.raises(OSError, match=r"a worker process died with exit code -9.*run the same command again"):
+    # Both workers, for one alone may have had its last task.
+    when_progress_is_told(monkeypatch, lambda first, workers: kill(*([first] if first_too else []), *workers))
+    how = "" if first_too else " with exit code -9"
+    with pytest.raises(OSError, match=rf"a worker process died{how}.*run the same command again"):
         tstdata.prepare(*arguments, size_limit=70_000, workers=2)
     assert not (out / "dataset.json").exists()
     tstdata.prepare(*arguments, size_limit=70_000, workers=2)
     assert tree(out) == tree(small_dataset)
+
+
+def test_the_process_that_loaded_is_alone_when_it_forks_and_missed_by_nobody(
+    tmp_path, corpus, tokenizer_dir, small_dataset, monkeypatch
+):
+    found = []
+
+    def act(first, workers):
+        found.append((first.num_threads(), workers))
+        kill(first)
+
+    monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
+    when_progress_is_told(monkeypatch, act)
+    tstdata.prepare(corpus[0], tmp_path / "out", tokenizer_dir, SMALL_SEQ_LEN, size_limit=70_000, workers=2)
+    assert tree(tmp_path / "out") == tree(small_dataset)
+    ((num_threads, workers),) = found
+    assert num_threads == 1
+    psutil.wait_procs(workers, timeout=60)
+    assert not any(runs(worker.pid) for worker in workers)
 
 
 def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenizer_dir):
@@ -138,12 +170,11 @@ def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenize
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_worker_ends_when_its_input_ends(busy):
+def test_a_process_that_loads_for_workers_ends_when_its_input_ends(busy):
     command = [sys.executable, "-m", "tstdata.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
         if busy:
-            encoder = SimpleNamespace(build=functools.partial(time.sleep, 600))
-            worker.stdin.write(pickle.dumps((None, encoder)) + pickle.dumps("a task"))
+            worker.stdin.write(pickle.dumps(SimpleNamespace(load=functools.partial(time.sleep, 600))))
         worker.stdin.close()
         try:
             assert worker.wait(timeout=60) == 0

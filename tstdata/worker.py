@@ -1,62 +1,138 @@
-"""A worker of the pool, started as `python -m tstdata.worker`.
+"""The workers of the pool, all started as one process: `python -m tstdata.worker IN:OUT IN:OUT ...`.
 
-It reads an EncoderSpec and then pairs of job and task from standard input. It answers each on standard output
-with any number of ("progress", (bytes, tokens)), then ("done", value) or ("error", exception), all pickled.
-The spec it answers twice: with what is known of the tokenizer; then, with an encoder, with a warning or None.
+It reads an EncoderSpec from standard input and answers on standard output: with what is known of the
+tokenizer; then, with an encoder, with a warning or None. Then it forks a worker for each pair of file
+descriptors: what takes seconds and hundreds of megabytes is loaded once, and shared. Nothing is forked under
+running threads, whatever runs in the process that wants workers. At last it tells of each that ends.
+
+A worker reads pairs of job and task from IN, and answers each on OUT with any number of
+("progress", (bytes, tokens)), then ("done", None) or ("error", exception), all pickled.
 """
 
+import contextlib
+import gc
 import os
 import pickle
 import queue
+import select
 import signal
 import sys
 import threading
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NoReturn
 
+from .encoder import Encoder
 from .progress import Telling
 from .tasks import run_task
 
+Pipe = tuple[int, int]
+
 
 def main() -> None:
-    """Serves tasks until standard input ends."""
+    """Loads, forks, and waits until all workers have ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us.
-    # What anything prints must not get between the answers: they alone keep the real standard output.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(sys.stdin.buffer, inbox), daemon=True).start()
-
-    def answer(kind: str, value: Any) -> None:
-        pickle.dump((kind, value), answers)
-        answers.flush()
-
-    telling = Telling(lambda *amounts: answer("progress", amounts))
-    encoder = None
-    while True:
-        message = inbox.get()
+    pipes = [(int(inbox), int(outbox)) for inbox, _, outbox in (pair.partition(":") for pair in sys.argv[1:])]
+    answers = _take_standard_output()
+    try:
+        spec = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        return
+    with _ending_with_input():
         try:
-            value: Any = None
-            if encoder is None:
-                loaded = message.load()
-                answer("done", loaded.known)
-                encoder, value = message.choose(loaded)
-            else:
-                job, task = message
-                run_task(task, job, encoder, telling.advance)
-                telling.tell()
+            loaded = spec.load()
+            _answer(answers, "done", loaded.known)
+            encoder, warning = spec.choose(loaded)
         except Exception as error:  # Told to the parent, which raises it in the user's process.
-            answer("error", portable(error))
+            _answer(answers, "error", portable(error))
+            return
+    workers = _fork(pipes, encoder, answers)
+    _answer(answers, "done", warning)
+    while workers:
+        pid, status = os.wait()
+        _answer(answers, "ended", (workers.pop(pid), os.waitstatus_to_exitcode(status)))
+
+
+def _take_standard_output() -> BinaryIO:
+    """Returns it for answers alone: what anything prints goes to the errors, not between them."""
+    taken = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return taken
+
+
+@contextlib.contextmanager
+def _ending_with_input() -> Iterator[None]:
+    """Ends the process when standard input does: nobody waits for it any more. Leaves no thread behind."""
+    seen, done = os.pipe()
+
+    def watch() -> None:
+        if 0 in select.select([0, seen], [], [])[0]:
+            os._exit(0)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        os.write(done, b".")
+        watching.join()
+        os.close(seen)
+        os.close(done)
+
+
+def _fork(pipes: Sequence[Pipe], encoder: Encoder, answers: BinaryIO) -> dict[int, int]:
+    """Forks the workers; returns the number of each by its process id."""
+    gc.collect()
+    gc.freeze()  # A collection writes to every object there is: no page would stay shared.
+    workers = {}
+    for number, pipe in enumerate(pipes):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                answers.close()
+                for end in (end for one in pipes[number + 1 :] for end in one):
+                    os.close(end)  # Else a later worker's pipe would not end with that worker.
+                _serve(encoder, *pipe)
+            finally:
+                os._exit(1)
+        workers[pid] = number
+        for end in pipe:
+            os.close(end)
+    return workers
+
+
+def _serve(encoder: Encoder, inbox: int, outbox: int) -> NoReturn:
+    """Runs tasks until the inbox ends."""
+    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(os.fdopen(inbox, "rb"), tasks), daemon=True).start()
+    answers = os.fdopen(outbox, "wb")
+    telling = Telling(lambda *amounts: _answer(answers, "progress", amounts))
+    while True:
+        job, task = tasks.get()
+        try:
+            run_task(task, job, encoder, telling.advance)
+            telling.tell()
+        except Exception as error:  # Told to the parent, which raises it in the user's process.
+            _answer(answers, "error", portable(error))
         else:
-            answer("done", value)
+            _answer(answers, "done", None)
 
 
-def _receive(stream: BinaryIO, inbox: "queue.SimpleQueue[Any]") -> None:
-    """Puts messages into the inbox; when the parent is gone or has no more work, ends the process at once."""
+def _receive(stream: BinaryIO, tasks: "queue.SimpleQueue[Any]") -> None:
+    """Queues tasks; when the parent is gone or has no more work, ends the process at once."""
     while True:
         try:
-            inbox.put(pickle.load(stream))
+            tasks.put(pickle.load(stream))
         except (EOFError, pickle.UnpicklingError):
             os._exit(0)
+
+
+def _answer(answers: BinaryIO, kind: str, value: Any) -> None:
+    """Tells the parent; without one there is nothing left to do."""
+    try:
+        pickle.dump((kind, value), answers)
+        answers.flush()
+    except BrokenPipeError:
+        os._exit(0)
 
 
 def portable(error: Exception) -> Exception:

@@ -1,0 +1,131 @@
+"""The team: the processes of the pool, and how they are talked to and ended.
+
+Workers come of one fresh interpreter (`python -m tstdata.worker`), which loads the tokenizer for all of them.
+So a script that calls `prepare` needs no `if __name__ == "__main__"`, and nothing is forked under running
+threads. They read pickled messages from a pipe and answer through another; one whose parent was killed sees
+its input end and stops.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from .engine import EncoderSpec, Progress
+from .tokenizer import KnownTokenizer
+
+# There must be no thread when it forks. Nobody there multiplies matrices; jemalloc, which pyarrow starts but
+# does not use by default, then tidies up when it is called.
+_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+
+class Team:
+    """The processes: one that loads for all, and the workers that it forks."""
+
+    def __init__(self, workers: int) -> None:
+        self.is_ended = False
+        pipes = [(os.pipe(), os.pipe()) for _ in range(workers)]
+        theirs = [(inbox[0], outbox[1]) for inbox, outbox in pipes]
+        here = str(Path(__file__).resolve().parent.parent)
+        paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+        self._first = subprocess.Popen(
+            [sys.executable, "-m", "tstdata.worker", *(f"{inbox}:{outbox}" for inbox, outbox in theirs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[end for pipe in theirs for end in pipe],
+            start_new_session=True,  # A group, to be killed as one.
+            env={**os.environ, **_NO_THREADS, "PYTHONPATH": paths},
+        )
+        for end in (end for pipe in theirs for end in pipe):
+            os.close(end)
+        self._inboxes = [os.fdopen(inbox[1], "wb") for inbox, _ in pipes]
+        self._outboxes = [os.fdopen(outbox[0], "rb") for _, outbox in pipes]
+        self._exit_codes: dict[int, int] = {}
+        self._asking, self._ending = threading.Lock(), threading.Lock()
+
+    def load(self, spec: EncoderSpec) -> Any:
+        """Returns what is known of the tokenizer; the process goes on to choose an encoder."""
+        assert self._first.stdin is not None
+        with self._told_of_death():
+            pickle.dump(spec, self._first.stdin)
+            self._first.stdin.flush()
+        return _value(self._read(self._first.stdout))
+
+    def choose(self, known: "Future[KnownTokenizer]") -> Any:
+        """Returns the warning, or None, that comes with the encoder."""
+        known.result()
+        return _value(self._read(self._first.stdout))
+
+    def send(self, number: int, message: Any) -> None:
+        """Sends a worker a message."""
+        with self._told_of_death(number):
+            pickle.dump(message, self._inboxes[number])
+            self._inboxes[number].flush()
+
+    def wait(self, number: int, progress: Progress) -> None:
+        """Waits for a worker's answer to the oldest message without one; it may be an error to raise."""
+        while (message := self._read(self._outboxes[number], number))[0] == "progress":
+            progress(*message[1])
+        _value(message)
+
+    def _read(self, stream: Any, number: int | None = None) -> Any:
+        with self._told_of_death(number):
+            return pickle.load(stream)
+
+    def end(self) -> None:
+        """Kills them all; returns when none writes any more."""
+        with self._ending:
+            self.is_ended = True
+            if self._first.returncode is None:  # Not waited for: the group's number is no other's yet.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._first.pid, signal.SIGKILL)
+            for inbox in self._inboxes:
+                with contextlib.suppress(BrokenPipeError):  # What a killed worker has not read is lost.
+                    inbox.close()
+            for outbox in self._outboxes:
+                while outbox.read(1 << 16):  # It ends when its worker has ended.
+                    pass
+
+    def close(self) -> None:
+        """Ends them, and lets go of what they were talked to through."""
+        self.end()
+        for outbox in self._outboxes:
+            outbox.close()
+        self._first.communicate()
+
+    @contextlib.contextmanager
+    def _told_of_death(self, number: int | None = None) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError, ValueError):  # The last: closed by `end`.
+            code = self._first.wait() if number is None else self._exit_code(number)
+            how = "" if code is None else f" with exit code {code} (-9: killed, often for lack of memory)"
+            raise ChildProcessError(
+                f"a worker process died{how}. What it had finished is kept: run the same command again, "
+                "perhaps with fewer --workers."
+            ) from None
+
+    def _exit_code(self, number: int) -> int | None:
+        """Returns what the first process tells of a worker that ended; None if it has been killed as well."""
+        with self._asking:
+            while number not in self._exit_codes:
+                try:
+                    _, (ended, code) = pickle.load(cast(BinaryIO, self._first.stdout))
+                except (EOFError, pickle.UnpicklingError):
+                    return None
+                self._exit_codes[ended] = code
+            return self._exit_codes[number]
+
+
+def _value(message: tuple[str, Any]) -> Any:
+    kind, value = message
+    if kind == "error":
+        raise value
+    return value
