@@ -1,5 +1,6 @@
 """Engines: what runs the tasks of a preparation. This one is the calling process; `pool` has workers."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Protocol
 
 from .encoder import Encoder
 from .fast_encoder import choose_encoder, reference_encoder
+from .head_start import HeadStart
 from .segments import Segment
 from .tasks import EncodeJob, Task, run_task
 from .tokenizer import KnownTokenizer, LoadedTokenizer, load_tokenizer
@@ -27,15 +29,19 @@ class EncoderSpec:
     sample: tuple[str, ...]
 
     def load(self) -> LoadedTokenizer:
-        """Loads the tokenizer."""
-        return load_tokenizer(self.path, self.eos_token, self.bos)
+        """Loads the tokenizer, and begins to load the fast encoder."""
+        head_start = HeadStart(self.path) if self.wish != "reference" else None
+        loaded = load_tokenizer(self.path, self.eos_token, self.bos)
+        return dataclasses.replace(loaded, head_start=head_start)
 
     def choose(self, loaded: LoadedTokenizer) -> tuple[Encoder, str | None]:
         """Returns the encoder and, perhaps, a warning."""
         library = loaded.library
         if library is not None and loaded.backend is library:
             return reference_encoder(loaded), None
-        return choose_encoder(loaded.backend, self.wish, self.sample, reference_encoder(loaded))
+        return choose_encoder(
+            loaded.backend, self.wish, self.sample, reference_encoder(loaded), loaded.head_start
+        )
 
 
 class Engine(Protocol):

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import importlib.metadata
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +10,13 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .encoder import ADOPTED, Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
+from .head_start import HeadStart, load_fastokens
 from .library_tokenizers import LibraryEncoder
 from .splitting import splits_first
 from .tokenizer import KnownTokenizer, LoadedTokenizer
 from .torture import torture_texts
 
 ENCODERS = ("auto", "reference", "fast")
-# The variables that tell fastokens how many threads to load a tokenizer with, and to encode with.
-_THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
 
 
 class FastEncoder:
@@ -26,26 +24,17 @@ class FastEncoder:
 
     batch_characters = 1 << 22
 
-    def __init__(self, backend: Tokenizer, reference: Encoder) -> None:
-        """Loads the tokenizer anew.
+    def __init__(self, backend: Tokenizer, reference: Encoder, head_start: HeadStart | None = None) -> None:
+        """Takes what the head start has loaded, if that is the same tokenizer, or loads it anew.
 
         Raises:
             ValueError: fastokens can't load it; it says why.
         """
-        # It reads them when it first needs threads; workers are what uses the cores.
-        for threads in _THREADS:
-            os.environ.setdefault(threads, "1")
-        import fastokens  # type: ignore[import-untyped]
-
         self.name = fast_name()
         self.reference = reference
         self._definition = backend
-        try:
-            self._backend = fastokens.Tokenizer.from_json_str(backend.to_str())
-        except Exception as error:  # Whatever a native library raises on what it does not know.
-            raise ValueError(str(error)) from None
-        self._backend.no_truncation()
-        self._backend.no_padding()
+        loaded = head_start.take(backend) if head_start is not None else None
+        self._backend = load_fastokens(backend.to_str()) if loaded is None else loaded
 
     @functools.cached_property
     def splits_first(self) -> bool:
@@ -86,7 +75,11 @@ def reference_encoder(loaded: LoadedTokenizer) -> Encoder:
 
 
 def choose_encoder(
-    backend: Tokenizer, wish: str, sample: Sequence[str], reference: Encoder | None = None
+    backend: Tokenizer,
+    wish: str,
+    sample: Sequence[str],
+    reference: Encoder | None = None,
+    head_start: HeadStart | None = None,
 ) -> tuple[Encoder, str | None]:
     """Returns the encoder to use, and a warning if it is not the fast one although that was not ruled out.
 
@@ -95,6 +88,7 @@ def choose_encoder(
         wish: `auto`: the fast encoder if it proves itself; `reference`; `fast`: as auto, or an error.
         sample: Documents of the corpus that are part of the proof.
         reference: What is right by definition; None: the tokenizer itself.
+        head_start: The fast one, already being loaded.
 
     Raises:
         ValueError: `fast` was wished for, and it can't be used.
@@ -102,16 +96,19 @@ def choose_encoder(
     reference = reference or HuggingFaceEncoder(backend)
     if wish == "reference":
         return reference, None
-    fast: Any = None
-    try:
-        fast = FastEncoder(backend, reference)
-        trouble = find_difference(fast, [*torture_texts(backend), *sample])
-    except ValueError as error:
-        trouble = f"can't load this tokenizer ({error})"
-    except ImportError as error:
-        trouble = f"can't be imported ({error})"
-    if trouble is None:
-        return fast, None
+    texts = [*torture_texts(backend), *sample]
+    trouble: str | None = None
+    # A file may mean something else to fastokens than to the reference, whose own text of it is plainer.
+    for start in [None] if head_start is None else [head_start, None]:
+        try:
+            fast: Any = FastEncoder(backend, reference, start)
+            trouble = find_difference(fast, texts)
+        except ValueError as error:
+            trouble = f"can't load this tokenizer ({error})"
+        except ImportError as error:
+            trouble = f"can't be imported ({error})"
+        if trouble is None:
+            return fast, None
     if wish == "fast":
         raise ValueError(f"the fast encoder {trouble}. Leave out --encoder fast to use the reference.")
     return reference, (

@@ -71,13 +71,15 @@ class LoadedTokenizer:
     """A tokenizer ready to encode text as text, with its files and its identity.
 
     `backend` is a `tokenizers.Tokenizer`, or what stands in for it. `library` is the tokenizer of another
-    library that the files are for; the backend is the same one, or converted from it.
+    library that the files are for; the backend is the same one, or converted from it. `head_start` is the
+    fast encoder's, if it has one.
     """
 
     backend: Any
     files: dict[str, Path]
     identity: TokenizerIdentity
     library: LibraryTokenizer | None = None
+    head_start: Any = None
 
     @property
     def known(self) -> KnownTokenizer:

@@ -1,0 +1,87 @@
+"""The head start: what is loaded from the file in the meantime stands in only for that very tokenizer."""
+
+import shutil
+import threading
+
+import numpy as np
+import orjson
+import pytest
+
+from tstdata import fast_encoder, head_start
+from tstdata.encoder import HuggingFaceEncoder
+from tstdata.fast_encoder import FastEncoder, choose_encoder, find_difference
+from tstdata.head_start import HeadStart, load_fastokens
+from tstdata.tokenizer import load_tokenizer
+from tstdata.torture import torture_texts
+
+
+def changed(tokenizer_dir, folder, change):
+    """Returns a copy of a tokenizer whose config was changed."""
+    shutil.copytree(tokenizer_dir, folder)
+    path = folder / "tokenizer_config.json"
+    config = orjson.loads(path.read_bytes())
+    change(config)
+    path.write_bytes(orjson.dumps(config))
+    return folder
+
+
+CONFIGS = {
+    "as it is": (lambda config: None, True),
+    "a token that only the config has": (lambda config: config.update(pad_token="<pad>"), False),
+    "a token that only the config calls special": (lambda config: config.update(unk_token="def"), False),
+    "a token listed once more": (lambda config: config.update(bos_token=config["eos_token"]), True),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_it_is_taken_only_where_the_added_tokens_are_the_files(tokenizer_dir, tmp_path, case):
+    change, is_taken = CONFIGS[case]
+    folder = changed(tokenizer_dir, tmp_path / "tokenizer", change)
+    backend = load_tokenizer(folder).backend
+    assert (HeadStart(str(folder)).take(backend) is not None) == is_taken
+    encoder, warning = choose_encoder(backend, "fast", [], head_start=HeadStart(str(folder)))
+    assert warning is None
+    texts = [*torture_texts(backend), "<pad>def def<pad>"]
+    for found, wanted in zip(
+        encoder.encode_batch(texts), HuggingFaceEncoder(backend).encode_batch(texts), strict=True
+    ):
+        assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "other.json", "ranks.tiktoken", "none.json", "none"])
+def test_what_fastokens_cannot_load_is_left_to_whoever_needs_it(tokenizer_dir, tmp_path, name):
+    if not name.startswith("none"):
+        (tmp_path / name).write_bytes(b'{"added_tokens": []}')
+    backend = load_tokenizer(tokenizer_dir).backend
+    started = HeadStart(str(tmp_path / name))
+    assert started.take(backend) is None
+    assert FastEncoder(backend, HuggingFaceEncoder(backend), started).encode_batch(["text"])[0].size
+
+
+def test_no_thread_is_left(tokenizer_dir):
+    before = threading.active_count()
+    started = HeadStart(str(tokenizer_dir))
+    started.take(load_tokenizer(tokenizer_dir).backend)
+    assert threading.active_count() == before
+
+
+def test_a_file_that_means_something_else_to_fastokens_gives_way_to_the_references_text(
+    tokenizer_dir, monkeypatch
+):
+    backend = load_tokenizer(tokenizer_dir).backend
+    of_file = (tokenizer_dir / "tokenizer.json").read_text("utf-8")
+    loaded = []
+
+    def load(definition):
+        loaded.append(definition)
+        other = orjson.loads(definition)
+        if definition == of_file:
+            other["model"]["merges"] = other["model"]["merges"][:10]
+        return load_fastokens(orjson.dumps(other).decode())
+
+    monkeypatch.setattr(head_start, "load_fastokens", load)
+    monkeypatch.setattr(fast_encoder, "load_fastokens", load)
+    encoder, warning = choose_encoder(backend, "auto", [], head_start=HeadStart(str(tokenizer_dir)))
+    assert (encoder.name, warning) == (fast_encoder.fast_name(), None)
+    assert find_difference(encoder, torture_texts(backend)) is None
+    assert loaded == [of_file, backend.to_str()]

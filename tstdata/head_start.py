@@ -1,0 +1,84 @@
+"""The head start: fastokens loads a `tokenizer.json` from the disk while the reference is loaded from it too.
+
+It counts only if the reference, with its config's tokens added, has no other added tokens than the file; and
+what it gives has to prove itself like any fast encoder.
+"""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import orjson
+from tokenizers import Tokenizer
+
+from .tokenizer import TOKENIZER_FILE
+
+# The variables that tell fastokens how many threads to load a tokenizer with, and to encode with.
+_THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
+_FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+
+
+def load_fastokens(definition: str) -> Any:
+    """Returns fastokens' tokenizer of the text of a `tokenizer.json`.
+
+    Raises:
+        ValueError: fastokens can't load it; it says why.
+        ImportError: It is not there.
+    """
+    # It reads them when it first needs threads; workers are what uses the cores.
+    for threads in _THREADS:
+        os.environ.setdefault(threads, "1")
+    import fastokens  # type: ignore[import-untyped]
+
+    try:
+        loaded = fastokens.Tokenizer.from_json_str(definition)
+    except Exception as error:  # Whatever a native library raises on what it does not know.
+        raise ValueError(str(error)) from None
+    loaded.no_truncation()
+    loaded.no_padding()
+    return loaded
+
+
+class HeadStart:
+    """A tokenizer that a thread is loading; `take` ends the thread."""
+
+    def __init__(self, path: str) -> None:
+        """Begins with the `tokenizer.json` at a path or in it; without one there is nothing to take."""
+        given = Path(path)
+        self._file = given / TOKENIZER_FILE if given.is_dir() else given
+        self._definition = ""
+        self._loaded: Any = None
+        self._is_loading = threading.Event()
+        self._thread = threading.Thread(target=self._load)
+        self._thread.start()
+        self._is_loading.wait()  # The reference gives the interpreter to nobody while it is loaded.
+
+    def _load(self) -> None:
+        try:
+            if self._file.suffix == ".json":
+                self._definition = self._file.read_text("utf-8")
+            self._is_loading.set()
+            self._loaded = load_fastokens(self._definition)
+        except (OSError, ValueError, ImportError):
+            pass  # Whoever needs it loads it again, and tells what is wrong.
+        finally:
+            self._is_loading.set()
+
+    def take(self, backend: Tokenizer) -> Any:
+        """Returns fastokens' tokenizer, or None if it is not that of `backend`, or can't be loaded."""
+        self._thread.join()
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
+            return None
+        tokens = backend.get_added_tokens_decoder().items()
+        added = {number: tuple(getattr(token, flag) for flag in _FLAGS) for number, token in tokens}
+        return loaded if added == _added_tokens(self._definition) else None
+
+
+def _added_tokens(definition: str) -> dict[int, tuple[Any, ...]] | None:
+    try:
+        tokens = orjson.loads(definition)["added_tokens"]
+        return {token["id"]: tuple(token[flag] for flag in _FLAGS) for token in tokens}
+    except (KeyError, TypeError):
+        return None
