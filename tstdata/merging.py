@@ -1,6 +1,5 @@
 """Merging: from committed segments to the finished files of a dataset."""
 
-import itertools
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,20 +56,28 @@ def write_documents(
     """
     folder = out / DOCUMENTS_DIR
     folder.mkdir(exist_ok=True)
-    tables = _documents_tables(segments, paths, first)
-    waiting = DOCUMENTS_SCHEMA.empty_table()
     names: list[str] = []
-    for number in itertools.count(first.file):
-        while len(waiting) < _DOCUMENTS_A_FILE and (table := next(tables, None)) is not None:
-            waiting = pa.concat_tables([waiting, table])
-        if names and not len(waiting):
-            return names
-        names.append(f"{DOCUMENTS_DIR}/documents.{number:05}.parquet")
+    for part in _parts(_documents_tables(segments, paths, first)):
+        names.append(f"{DOCUMENTS_DIR}/documents.{first.file + len(names):05}.parquet")
         with committing(out / names[-1]) as file:
-            part = waiting.slice(0, _DOCUMENTS_A_FILE).combine_chunks()
             pq.write_table(part, file, **_DOCUMENTS_FORMAT)
-        waiting = waiting.slice(_DOCUMENTS_A_FILE)
-    raise AssertionError("unreachable")
+    return names
+
+
+def _parts(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yields the same rows, one file's at a time; an empty part if there are none."""
+    waiting, rows = [DOCUMENTS_SCHEMA.empty_table()], 0
+    is_first = True
+    for table in tables:
+        waiting.append(table)
+        rows += len(table)
+        while rows >= _DOCUMENTS_A_FILE:
+            whole = pa.concat_tables(waiting)
+            yield whole.slice(0, _DOCUMENTS_A_FILE)
+            waiting, rows = [whole.slice(_DOCUMENTS_A_FILE)], rows - _DOCUMENTS_A_FILE
+            is_first = False
+    if rows or is_first:
+        yield pa.concat_tables(waiting)
 
 
 def _documents_tables(
