@@ -1,7 +1,6 @@
 """Reading JSON: lines of one object each, or one array of objects, without ever holding a whole file."""
 
 import codecs
-import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +23,7 @@ def read_lines(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) 
     number = first
     parser = simdjson.Parser(_SIMDJSON_BYTES)
     for lines in _lines(source, on_bytes, span):
-        found = _documents_of(lines, number, offset, source.text_key, parser)
+        found = [*_documents_of(lines, number, offset, source.text_key, parser)]
         number += len(lines)
         offset += sum(map(len, lines)) + len(lines)
         lines.clear()  # A very long one is not kept beside its text.
@@ -69,32 +68,46 @@ def _lines(source: SourceFile, on_bytes: OnBytes, span: Span | None) -> Iterator
 
 def _documents_of(
     lines: list[Line], number: int, offset: int, text_key: str, parser: simdjson.Parser
-) -> list[Run | Reject]:
-    """Returns what lines hold; the first is line `number` and begins at byte `offset`.
+) -> Iterator[Run | Reject]:
+    """Yields what lines hold; the first is line `number` and begins at byte `offset`.
 
     The parser is faster than orjson and the stricter one, but that it passes over a byte order mark. What it
     refuses orjson decides on.
     """
     parse: Any = parser.parse
-    try:
-        texts = [parse(line, True)[text_key] for line in lines]
-        if set(map(type, texts)) == {str} and codecs.BOM_UTF8[0] not in {line[0] for line in lines}:
-            return [Run(range(number, number + len(texts)), texts)]
-    except (ValueError, TypeError, KeyError, RuntimeError):
-        pass  # One of them is no document; or blank, or has a number or a depth that is too large for it.
-    places = range(number, number + len(lines))
-    offsets = itertools.accumulate((len(line) + 1 for line in lines), initial=offset)
-    found = map(_document_of, lines, places, offsets, itertools.repeat(text_key))
-    return [one for one in found if one is not None]
+    places: list[int] = []
+    texts: list[str] = []
+    for line in lines:
+        text: str | Reject | None
+        try:
+            text = parse(line, True)[text_key]
+        except (ValueError, TypeError, KeyError, RuntimeError):
+            text = (
+                None  # No document; or blank, or with a number or a depth that is too large for the parser.
+            )
+        if type(text) is not str or line[0] == codecs.BOM_UTF8[0]:
+            text = _text_of(line, number, offset, text_key)
+        if isinstance(text, Reject):
+            if texts:
+                yield Run(places, texts)
+            yield text
+            places, texts = [], []
+        elif text is not None:
+            places.append(number)
+            texts.append(text)
+        number += 1
+        offset += len(line) + 1
+    if texts:
+        yield Run(places, texts)
 
 
-def _document_of(line: Line, number: int, offset: int, text_key: str) -> Run | Reject | None:
+def _text_of(line: Line, number: int, offset: int, text_key: str) -> str | Reject | None:
     if offset == 0 and (mark := mark_length(line)):
         line = line[mark:]
     if not line or _is_blank(line):
         return None
     try:
-        return Run.of(number, text_of(_parse(line, "line"), text_key))
+        return text_of(_parse(line, "line"), text_key)
     except ValueError as error:
         return Reject(number, str(error), offset)
 
