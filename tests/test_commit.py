@@ -82,6 +82,7 @@ def test_the_ids_of_segments_are_written_over_spare_files_by_every_engine(tmp_pa
     assert (tmp_path / "task-2.tokens").read_bytes() == files[".tokens"]
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system can't be told")
 def test_only_shards_are_taken_out_of_the_systems_memory(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(os, "posix_fadvise", lambda file, *how: told.append((os.fstat(file).st_size, how)))
