@@ -1,6 +1,8 @@
 """Which engine runs the tasks; the Ray engine's own laws are in tests/on_ray."""
 
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 from test_prepare import write_jsonl
@@ -36,3 +38,15 @@ def test_a_tokenizer_that_workers_can_not_use_is_refused_as_in_one_process(
     with pytest.raises(ValueError, match="names no eos_token, and it is never guessed: give --eos-token"):
         tstdata.prepare(sources, tmp_path / "out", alone, 4, workers=workers)
     assert not (tmp_path / "out").exists()
+
+
+def test_more_workers_than_half_the_usual_limit_of_open_files_allows_can_be_talked_to():
+    code = """
+import resource
+from tstdata.team import Team
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+team = Team(60)
+team.close()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

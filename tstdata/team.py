@@ -9,6 +9,7 @@ its input end and stops.
 import contextlib
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ class Team:
 
     def __init__(self, workers: int) -> None:
         self.is_ended = False
+        _allow_files(4 * workers)
         pipes = [(os.pipe(), os.pipe()) for _ in range(workers)]
         theirs = [(inbox[0], outbox[1]) for inbox, outbox in pipes]
         here = str(Path(__file__).resolve().parent.parent)
@@ -84,7 +86,7 @@ class Team:
         with self._ending:
             self.is_ended = True
             if self._first.returncode is None:  # Not waited for: the group's number is no other's yet.
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, PermissionError):  # All of them have ended.
                     os.killpg(self._first.pid, signal.SIGKILL)
             for inbox in self._inboxes:
                 with contextlib.suppress(BrokenPipeError):  # What a killed worker has not read is lost.
@@ -122,6 +124,16 @@ class Team:
                     return None
                 self._exit_codes[ended] = code
             return self._exit_codes[number]
+
+
+def _allow_files(number: int) -> None:
+    """Raises this process's limit of open files, often 1,024, where so many more would come near it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if number > soft // 2:
+        wanted = soft + number
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def _value(message: tuple[str, Any]) -> Any:
