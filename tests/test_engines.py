@@ -3,12 +3,17 @@
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 
+import psutil
 import pytest
 from test_prepare import write_jsonl
 
 import tstdata
 from tstdata import tasks
+from tstdata.engine import EncoderSpec
+from tstdata.team import Team
+from tstdata.tokenizer import KnownTokenizer
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
@@ -38,6 +43,26 @@ def test_a_tokenizer_that_workers_can_not_use_is_refused_as_in_one_process(
     with pytest.raises(ValueError, match="names no eos_token, and it is never guessed: give --eos-token"):
         tstdata.prepare(sources, tmp_path / "out", alone, 4, workers=workers)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_death_of_each_worker_is_told_at_once_though_the_other_lives(tokenizer_dir, number):
+    team = Team(2)
+    known: Future[KnownTokenizer] = Future()
+    known.set_result(team.load(EncoderSpec(str(tokenizer_dir), None, False, "reference", ())))
+    assert team.choose(known) is None
+    (first,) = (one for one in psutil.Process().children() if "tstdata.worker" in one.cmdline())
+    workers = sorted(first.children(), key=lambda worker: (worker.create_time(), worker.pid))
+    workers[number].kill()
+    with ThreadPoolExecutor() as threads:
+        try:
+            waiting = threads.submit(team.wait, number, lambda *_: None)
+            with pytest.raises(ChildProcessError, match="exit code -9"):
+                waiting.result(timeout=30)
+            assert workers[1 - number].is_running()
+        finally:
+            team.close()
+    assert not psutil.wait_procs(workers, timeout=30)[1]
 
 
 def test_more_workers_than_half_the_usual_limit_of_open_files_allows_can_be_talked_to():
