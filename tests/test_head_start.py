@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 
 import numpy as np
 import orjson
@@ -9,6 +10,7 @@ import pytest
 
 from tstdata import fast_encoder, head_start
 from tstdata.encoder import HuggingFaceEncoder
+from tstdata.engine import EncoderSpec
 from tstdata.fast_encoder import FastEncoder, choose_encoder, find_difference
 from tstdata.head_start import HeadStart, load_fastokens
 from tstdata.tokenizer import load_tokenizer
@@ -38,8 +40,8 @@ def test_it_is_taken_only_where_the_added_tokens_are_the_files(tokenizer_dir, tm
     change, is_taken = CONFIGS[case]
     folder = changed(tokenizer_dir, tmp_path / "tokenizer", change)
     backend = load_tokenizer(folder).backend
-    assert (HeadStart(str(folder)).take(backend) is not None) == is_taken
-    encoder, warning = choose_encoder(backend, "fast", [], head_start=HeadStart(str(folder)))
+    assert (HeadStart.of(str(folder)).take(backend) is not None) == is_taken
+    encoder, warning = choose_encoder(backend, "fast", [], head_start=HeadStart.of(str(folder)))
     assert warning is None
     texts = [*torture_texts(backend), "<pad>def def<pad>"]
     for found, wanted in zip(
@@ -48,19 +50,37 @@ def test_it_is_taken_only_where_the_added_tokens_are_the_files(tokenizer_dir, tm
         assert np.array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "other.json", "ranks.tiktoken", "none.json", "none"])
-def test_what_fastokens_cannot_load_is_left_to_whoever_needs_it(tokenizer_dir, tmp_path, name):
-    if not name.startswith("none"):
-        (tmp_path / name).write_bytes(b'{"added_tokens": []}')
+def test_what_fastokens_cannot_load_is_left_to_whoever_needs_it(tokenizer_dir, tmp_path):
+    (tmp_path / "tokenizer.json").write_bytes(b'{"added_tokens": []}')
     backend = load_tokenizer(tokenizer_dir).backend
-    started = HeadStart(str(tmp_path / name))
+    started = HeadStart.of(str(tmp_path))
     assert started.take(backend) is None
     assert FastEncoder(backend, HuggingFaceEncoder(backend), started).encode_batch(["text"])[0].size
 
 
+@pytest.mark.parametrize("name", ["ranks.tiktoken", "spiece.model", "none.json", "none"])
+def test_without_a_tokenizer_json_there_is_none(tmp_path, name):
+    if not name.startswith("none"):
+        (tmp_path / name).write_bytes(b"")
+    assert HeadStart.of(str(tmp_path / name)) is None
+
+
+def test_a_tokenizer_that_cannot_be_used_leaves_no_thread(tokenizer_dir, tmp_path, monkeypatch):
+    def slow(definition):
+        time.sleep(1)
+        raise ValueError
+
+    monkeypatch.setattr(head_start, "load_fastokens", slow)
+    shutil.copy(tokenizer_dir / "tokenizer.json", tmp_path)
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="names no eos_token"):
+        EncoderSpec(str(tmp_path), None, False, "auto", ()).load()
+    assert threading.active_count() == before
+
+
 def test_no_thread_is_left(tokenizer_dir):
     before = threading.active_count()
-    started = HeadStart(str(tokenizer_dir))
+    started = HeadStart.of(str(tokenizer_dir))
     started.take(load_tokenizer(tokenizer_dir).backend)
     assert threading.active_count() == before
 
@@ -81,7 +101,7 @@ def test_a_file_that_means_something_else_to_fastokens_gives_way_to_the_referenc
 
     monkeypatch.setattr(head_start, "load_fastokens", load)
     monkeypatch.setattr(fast_encoder, "load_fastokens", load)
-    encoder, warning = choose_encoder(backend, "auto", [], head_start=HeadStart(str(tokenizer_dir)))
+    encoder, warning = choose_encoder(backend, "auto", [], head_start=HeadStart.of(str(tokenizer_dir)))
     assert (encoder.name, warning) == (fast_encoder.fast_name(), None)
     assert find_difference(encoder, torture_texts(backend)) is None
     assert loaded == [of_file, backend.to_str()]

@@ -7,6 +7,7 @@ import pytest
 from test_prepare import write_jsonl
 
 from tstdata import tasks
+from tstdata.documents import read_documents
 from tstdata.sample import sample_texts
 from tstdata.sources import find_sources
 from tstdata.tasks import cut_tasks
@@ -58,3 +59,17 @@ def test_of_long_documents_the_beginnings_of_only_as_many_as_make_a_million_char
     found = sampled(tmp_path)
     assert [text[0] for text in found] == ["0", "1", "2"]
     assert {len(text) for text in found} == {2048}
+
+
+def test_of_a_file_without_documents_no_more_is_read_than_of_another(tmp_path, monkeypatch):
+    read = []
+
+    def counting(*arguments, **how):
+        for found in read_documents(*arguments, **how):
+            read.append(found)
+            yield found
+
+    monkeypatch.setattr("tstdata.sample.read_documents", counting)
+    (tmp_path / "a.json").write_bytes(orjson.dumps([{"body": "no text"}] * 10_000))
+    assert sampled(tmp_path) == ()
+    assert len(read) == 64

@@ -30,8 +30,13 @@ class EncoderSpec:
 
     def load(self) -> LoadedTokenizer:
         """Loads the tokenizer, and begins to load the fast encoder."""
-        head_start = HeadStart(self.path) if self.wish != "reference" else None
-        loaded = load_tokenizer(self.path, self.eos_token, self.bos)
+        head_start = HeadStart.of(self.path) if self.wish != "reference" else None
+        try:
+            loaded = load_tokenizer(self.path, self.eos_token, self.bos)
+        except BaseException:
+            if head_start is not None:
+                head_start.end()
+            raise
         return dataclasses.replace(loaded, head_start=head_start)
 
     def choose(self, loaded: LoadedTokenizer) -> tuple[Encoder, str | None]:

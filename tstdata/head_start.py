@@ -43,10 +43,9 @@ def load_fastokens(definition: str) -> Any:
 class HeadStart:
     """A tokenizer that a thread is loading; `take` ends the thread."""
 
-    def __init__(self, path: str) -> None:
-        """Begins with the `tokenizer.json` at a path or in it; without one there is nothing to take."""
-        given = Path(path)
-        self._file = given / TOKENIZER_FILE if given.is_dir() else given
+    def __init__(self, file: Path) -> None:
+        """Begins with a `tokenizer.json`."""
+        self._file = file
         self._definition = ""
         self._loaded: Any = None
         self._is_loading = threading.Event()
@@ -54,10 +53,15 @@ class HeadStart:
         self._thread.start()
         self._is_loading.wait()  # The reference gives the interpreter to nobody while it is loaded.
 
+    @classmethod
+    def of(cls, path: str) -> "HeadStart | None":
+        """Begins with the `tokenizer.json` at a path or in it; None if it is another library's tokenizer."""
+        file = Path(path) / TOKENIZER_FILE if Path(path).is_dir() else Path(path)
+        return cls(file) if file.suffix == ".json" and file.is_file() else None
+
     def _load(self) -> None:
         try:
-            if self._file.suffix == ".json":
-                self._definition = self._file.read_text("utf-8")
+            self._definition = self._file.read_text("utf-8")
             self._is_loading.set()
             self._loaded = load_fastokens(self._definition)
         except (OSError, ValueError, ImportError):
@@ -65,9 +69,13 @@ class HeadStart:
         finally:
             self._is_loading.set()
 
+    def end(self) -> None:
+        """Ends the thread: waits for it."""
+        self._thread.join()
+
     def take(self, backend: Tokenizer) -> Any:
         """Returns fastokens' tokenizer, or None if it is not that of `backend`, or can't be loaded."""
-        self._thread.join()
+        self.end()
         loaded, self._loaded = self._loaded, None
         if loaded is None:
             return None

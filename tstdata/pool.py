@@ -74,10 +74,12 @@ class WorkerPool:
                 except ChildProcessError:
                     raise
                 except Exception as error:  # Told by the worker, which goes on with what else it was given.
-                    failed[given.popleft().index] = error
+                    with handing:
+                        failed[given.popleft().index] = error
                 else:
                     done(given[0], load_segment(segment_stem(job.work, given[0].index)))
-                    given.popleft()
+                    with handing:
+                        given.popleft()
 
         def drive_until_decided(number: int) -> None:
             try:

@@ -9,8 +9,10 @@ from .tasks import Task
 
 _DOCUMENTS, _CHARACTERS = 32, 2048
 _MOST_TASKS = 16
-# Of a task so much is read, and not a line, or a document, that begins behind it.
+# Of a task so much is read, and not a line, or a document, that begins behind it; and of each of its files so
+# many documents, or what should have been some.
 _BYTES = 1 << 20
+_MOST_FOUND = 64
 
 
 def sample_texts(tasks: Sequence[Task]) -> tuple[str, ...]:
@@ -29,7 +31,7 @@ def _first_texts(task: Task, most_pieces: int) -> Iterator[str]:
     for one in task.pieces[:most_pieces]:
         try:
             span = find_span(one.file, one.piece.beginning(left))
-            for found in read_documents(one.file, span=span):
+            for found in itertools.islice(read_documents(one.file, span=span), _MOST_FOUND):
                 if isinstance(found, Document):
                     yield found.text
                     left -= len(found.text)

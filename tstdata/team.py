@@ -7,6 +7,7 @@ its input end and stops.
 """
 
 import contextlib
+import fcntl
 import os
 import pickle
 import resource
@@ -24,7 +25,11 @@ from .tokenizer import KnownTokenizer
 
 # There must be no thread when it forks. Nobody there multiplies matrices; jemalloc, which pyarrow starts but
 # does not use by default, then tidies up when it is called.
-_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "PYTHONSAFEPATH": "1",  # A queue.py in the folder that one works in is not Python's.
+}
 
 
 class Team:
@@ -33,18 +38,20 @@ class Team:
     def __init__(self, workers: int) -> None:
         self.is_ended = False
         _allow_files(4 * workers)
-        pipes = [(os.pipe(), os.pipe()) for _ in range(workers)]
-        theirs = [(inbox[0], outbox[1]) for inbox, outbox in pipes]
         here = str(Path(__file__).resolve().parent.parent)
         paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-        self._first = subprocess.Popen(
-            [sys.executable, "-m", "tstdata.worker", *(f"{inbox}:{outbox}" for inbox, outbox in theirs)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[end for pipe in theirs for end in pipe],
-            start_new_session=True,  # A group, to be killed as one.
-            env={**os.environ, **_NO_THREADS, "PYTHONPATH": paths},
-        )
+        with contextlib.ExitStack() as on_failure:
+            pipes = [(_pipe(on_failure), _pipe(on_failure)) for _ in range(workers)]
+            theirs = [(inbox[0], outbox[1]) for inbox, outbox in pipes]
+            self._first = subprocess.Popen(
+                [sys.executable, "-m", "tstdata.worker", *(f"{inbox}:{outbox}" for inbox, outbox in theirs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=[end for pipe in theirs for end in pipe],
+                start_new_session=True,  # A group, to be killed as one.
+                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": paths},
+            )
+            on_failure.pop_all()
         for end in (end for pipe in theirs for end in pipe):
             os.close(end)
         self._inboxes = [os.fdopen(inbox[1], "wb") for inbox, _ in pipes]
@@ -92,21 +99,24 @@ class Team:
                 with contextlib.suppress(BrokenPipeError):  # What a killed worker has not read is lost.
                     inbox.close()
             for outbox in self._outboxes:
-                while outbox.read(1 << 16):  # It ends when its worker has ended.
+                while not outbox.closed and outbox.read(1 << 16):  # It ends when its worker has ended.
                     pass
 
     def close(self) -> None:
         """Ends them, and lets go of what they were talked to through."""
         self.end()
-        for outbox in self._outboxes:
-            outbox.close()
-        self._first.communicate()
+        if not all(outbox.closed for outbox in self._outboxes):
+            for outbox in self._outboxes:
+                outbox.close()
+            self._first.communicate()
 
     @contextlib.contextmanager
     def _told_of_death(self, number: int | None = None) -> Iterator[None]:
         try:
             yield
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError, ValueError):  # The last: closed by `end`.
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError, ValueError) as error:
+            if number is None and not isinstance(error, EOFError | BrokenPipeError):
+                self._first.kill()  # It lives, but what it says is no answer.
             code = self._first.wait() if number is None else self._exit_code(number)
             how = "" if code is None else f" with exit code {code} (-9: killed, often for lack of memory)"
             raise ChildProcessError(
@@ -124,6 +134,22 @@ class Team:
                     return None
                 self._exit_codes[ended] = code
             return self._exit_codes[number]
+
+
+def _pipe(on_failure: contextlib.ExitStack) -> tuple[int, int]:
+    """Returns the ends of a pipe; neither has the number of a standard stream, even if those are closed here.
+
+    The process that gets an end by its number has standard streams of its own.
+    """
+    low = os.pipe()
+    try:
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in low]
+    finally:
+        for end in low:
+            os.close(end)
+    for end in ends:
+        on_failure.callback(os.close, end)
+    return ends[0], ends[1]
 
 
 def _allow_files(number: int) -> None:

@@ -18,6 +18,7 @@ import select
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NoReturn
 
@@ -31,11 +32,12 @@ Pipe = tuple[int, int]
 def main() -> None:
     """Loads, forks, and waits until all workers have ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Who ignores it, and it is inherited, is told of no child.
     pipes = [(int(inbox), int(outbox)) for inbox, _, outbox in (pair.partition(":") for pair in sys.argv[1:])]
     answers = _take_standard_output()
     try:
         spec = pickle.load(sys.stdin.buffer)
-    except EOFError:
+    except (EOFError, pickle.UnpicklingError):  # The parent has ended, perhaps in the middle of it.
         return
     with _ending_with_input():
         try:
@@ -45,7 +47,11 @@ def main() -> None:
         except Exception as error:  # Told to the parent, which raises it in the user's process.
             _answer(answers, "error", portable(error))
             return
-    workers = _fork(pipes, encoder, answers)
+    try:
+        workers = _fork(pipes, encoder, answers)
+    except OSError as error:
+        _answer(answers, "error", portable(error))
+        return
     _answer(answers, "done", warning)
     while workers:
         pid, status = os.wait()
@@ -92,6 +98,8 @@ def _fork(pipes: Sequence[Pipe], encoder: Encoder, answers: BinaryIO) -> dict[in
                 for end in (end for one in pipes[number + 1 :] for end in one):
                     os.close(end)  # Else a later worker's pipe would not end with that worker.
                 _serve(encoder, *pipe)
+            except BaseException:  # No error of a task, which the parent is told of.
+                traceback.print_exc()
             finally:
                 os._exit(1)
         workers[pid] = number
@@ -124,6 +132,9 @@ def _receive(stream: BinaryIO, tasks: "queue.SimpleQueue[Any]") -> None:
             tasks.put(pickle.load(stream))
         except (EOFError, pickle.UnpicklingError):
             os._exit(0)
+        except BaseException:  # Nobody would tell us any more that the parent has gone.
+            traceback.print_exc()
+            os._exit(1)
 
 
 def _answer(answers: BinaryIO, kind: str, value: Any) -> None:
@@ -138,6 +149,10 @@ def _answer(answers: BinaryIO, kind: str, value: Any) -> None:
 def portable(error: Exception) -> Exception:
     """An exception that survives pickling; kinds of libraries may not."""
     if isinstance(error, OSError):
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return OSError(str(error))
         return error
     if isinstance(error, ValueError):
         return ValueError(str(error))
