@@ -11,8 +11,10 @@ processor time, waiting for the disk left out. The targets that the last lines a
 - `tst prepare`, without start-up, 0.65 of the encoder alone on the same documents in memory. Start-up is the
   time of the same command on no more than the documents that its encoder is proved on before it begins;
 - two workers, start-up included, 1.85 times one, on one large jsonl and on one parquet file: the corpus so
-  many times over (--times; start-up is some three seconds, whatever follows). The ratio is the median of the
-  rounds' own: a machine that others use too is slow for minutes and then fast again.
+  many times over (--times; start-up is some two seconds, whatever follows).
+
+The last two are medians of the rounds' own ratios: a machine that others use too is slow for minutes and then
+fast again.
 """
 
 import argparse

@@ -11,7 +11,7 @@ import pytest
 from tstdata import fast_encoder, head_start
 from tstdata.encoder import HuggingFaceEncoder
 from tstdata.engine import EncoderSpec
-from tstdata.fast_encoder import FastEncoder, choose_encoder, find_difference
+from tstdata.fast_encoder import choose_encoder, find_difference
 from tstdata.head_start import HeadStart, load_fastokens
 from tstdata.tokenizer import load_tokenizer
 from tstdata.torture import torture_texts
@@ -53,9 +53,24 @@ def test_it_is_taken_only_where_the_added_tokens_are_the_files(tokenizer_dir, tm
 def test_what_fastokens_cannot_load_is_left_to_whoever_needs_it(tokenizer_dir, tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(b'{"added_tokens": []}')
     backend = load_tokenizer(tokenizer_dir).backend
-    started = HeadStart.of(str(tmp_path))
-    assert started.take(backend) is None
-    assert FastEncoder(backend, HuggingFaceEncoder(backend), started).encode_batch(["text"])[0].size
+    assert HeadStart.of(str(tmp_path)).take(backend) is None
+    encoder, warning = choose_encoder(backend, "auto", [], head_start=HeadStart.of(str(tmp_path)))
+    assert (encoder.name, warning) == (fast_encoder.fast_name(), None)
+
+
+def test_what_fastokens_cannot_load_of_the_reference_is_loaded_once(tokenizer_dir, monkeypatch):
+    loaded = []
+
+    def load(definition):
+        loaded.append(definition)
+        raise ValueError("no")
+
+    monkeypatch.setattr(head_start, "load_fastokens", load)
+    monkeypatch.setattr(fast_encoder, "load_fastokens", load)
+    backend = load_tokenizer(tokenizer_dir).backend
+    _, warning = choose_encoder(backend, "auto", [], head_start=HeadStart.of(str(tokenizer_dir)))
+    assert "can't load this tokenizer (no)" in warning
+    assert len(loaded) == 2  # The file's, in the meantime, and the reference's.
 
 
 @pytest.mark.parametrize("name", ["ranks.tiktoken", "spiece.model", "none.json", "none"])

@@ -138,20 +138,14 @@ def test_another_recipe_or_foreign_files_in_the_store_are_refused(
 
     def call(prefix: str, seq_len: int, **how):
         out = object_store.uri(f"refuse/{prefix}")
-        return tstdata.prepare(corpus[0], out, tokenizer_dir, seq_len, work_dir=work_dir, **how)
+        return tstdata.prepare(corpus[0], out, tokenizer_dir, seq_len, **{"work_dir": work_dir, **how})
 
     def refuses(prefix: str, seq_len: int, error: type[Exception], words: str, **how):
         """Also as a dry run, from this scratch directory and from one that knows nothing; nothing changes."""
         before = object_store.tree(f"refuse/{prefix}"), leaves(work_dir)
         for trial in ({"dry_run": True}, {"dry_run": True, "work_dir": tmp_path / "none"}, {}):
             with pytest.raises(error, match=words):
-                tstdata.prepare(
-                    corpus[0],
-                    object_store.uri(f"refuse/{prefix}"),
-                    tokenizer_dir,
-                    seq_len,
-                    **{"work_dir": work_dir, **how, **trial},
-                )
+                call(prefix, seq_len, **how, **trial)
             if trial:
                 assert (object_store.tree(f"refuse/{prefix}"), leaves(work_dir)) == before
 

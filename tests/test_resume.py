@@ -1,16 +1,12 @@
 """An interrupted preparation leaves nothing that looks finished, and goes on to the same bytes."""
 
-import functools
 import os
-import pickle
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -19,7 +15,6 @@ from plain_streaming import plain_streaming
 from test_prepare import tree, write_jsonl
 
 import tstdata
-from tstdata import tasks
 
 # Small tasks, so that a small corpus is cut into many.
 CALL = """
@@ -99,63 +94,6 @@ def test_a_killed_parent_takes_its_workers_with_it_and_a_rerun_finishes(
     assert tree(out) == tree(small_dataset)
 
 
-def when_progress_is_told(monkeypatch, act):
-    """Calls `act` once, with the process that loaded and the workers that it forked."""
-    once = threading.Lock()  # Each worker's driving thread tells of progress.
-
-    def advance(self, *amounts):
-        if once.acquire(blocking=False):
-            # Other children may be there: Python's own tracker of shared memory is one.
-            children = psutil.Process().children()
-            (first,) = [child for child in children if "tstdata.worker" in child.cmdline()]
-            workers = first.children()
-            assert len(workers) == 2
-            act(first, workers)
-
-    monkeypatch.setattr("tstdata.progress.Progress.advance", advance)
-
-
-def kill(*processes):
-    for process in processes:
-        process.kill()
-
-
-@pytest.mark.parametrize("first_too", [False, True])
-def test_a_killed_worker_is_told_of_and_a_rerun_finishes(
-    tmp_path, corpus, tokenizer_dir, small_dataset, monkeypatch, first_too
-):
-    monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
-    out = tmp_path / "out"
-    arguments = (corpus[0], out, tokenizer_dir, SMALL_SEQ_LEN)
-    # Both workers, for one alone may have had its last task.
-    when_progress_is_told(monkeypatch, lambda first, workers: kill(*([first] if first_too else []), *workers))
-    how = "" if first_too else " with exit code -9"
-    with pytest.raises(OSError, match=rf"a worker process died{how}.*run the same command again"):
-        tstdata.prepare(*arguments, size_limit=70_000, workers=2)
-    assert not (out / "dataset.json").exists()
-    tstdata.prepare(*arguments, size_limit=70_000, workers=2)
-    assert tree(out) == tree(small_dataset)
-
-
-def test_the_process_that_loaded_is_alone_when_it_forks_and_missed_by_nobody(
-    tmp_path, corpus, tokenizer_dir, small_dataset, monkeypatch
-):
-    found = []
-
-    def act(first, workers):
-        found.append((first.num_threads(), workers))
-        kill(first)
-
-    monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
-    when_progress_is_told(monkeypatch, act)
-    tstdata.prepare(corpus[0], tmp_path / "out", tokenizer_dir, SMALL_SEQ_LEN, size_limit=70_000, workers=2)
-    assert tree(tmp_path / "out") == tree(small_dataset)
-    ((num_threads, workers),) = found
-    assert num_threads == 1
-    psutil.wait_procs(workers, timeout=60)
-    assert not any(runs(worker.pid) for worker in workers)
-
-
 def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenizer_dir):
     out = tmp_path / "out"
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "8")).wait() != 0
@@ -167,19 +105,6 @@ def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenize
     found = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.json")}
     assert len(found) > 2
     assert found | kept == found
-
-
-@pytest.mark.parametrize("busy", [False, True])
-def test_a_process_that_loads_for_workers_ends_when_its_input_ends(busy):
-    command = [sys.executable, "-m", "tstdata.worker"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
-        if busy:
-            worker.stdin.write(pickle.dumps(SimpleNamespace(load=functools.partial(time.sleep, 600))))
-        worker.stdin.close()
-        try:
-            assert worker.wait(timeout=60) == 0
-        finally:
-            worker.kill()
 
 
 def test_a_segment_that_is_not_whole_is_made_again(tmp_path, corpus, tokenizer_dir, small_dataset):

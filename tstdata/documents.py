@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from .formats import FORMATS
-from .reading import Document, OnBytes, Reading, Reject, Run, SourceError
+from .reading import Document, OnBytes, Reject, Run, Runs, SourceError
 from .source_file import SourceFile, Span
 
 
@@ -22,7 +22,7 @@ def read_documents(
             yield found
 
 
-def read_runs(source: SourceFile, on_bytes: OnBytes = lambda _: None, span: Span | None = None) -> Reading:
+def read_runs(source: SourceFile, on_bytes: OnBytes = lambda _: None, span: Span | None = None) -> Runs:
     """Yields the same with documents many at a time, which takes a fraction of the time.
 
     When the file can't be read on, the last reject says so, and has no place. `on_bytes` is told of the bytes
@@ -36,7 +36,7 @@ def read_runs(source: SourceFile, on_bytes: OnBytes = lambda _: None, span: Span
         OSError: The disk or the store failed.
     """
     try:
-        return (yield from cast(Reading, FORMATS[source.format].read(source, on_bytes, span)))
+        return (yield from cast(Runs, FORMATS[source.format].read(source, on_bytes, span)))
     except SourceError as error:
         yield Reject(None, str(error))
         return None
@@ -47,4 +47,4 @@ def explain(source: SourceFile, reject: Reject) -> str:
     return reject.describe(source.path, FORMATS[source.format].place)
 
 
-__all__ = ["Document", "Reading", "Reject", "Run", "Span", "explain", "read_documents", "read_runs"]
+__all__ = ["Document", "Reject", "Run", "Runs", "Span", "explain", "read_documents", "read_runs"]

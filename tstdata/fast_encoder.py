@@ -24,8 +24,8 @@ class FastEncoder:
 
     batch_characters = 1 << 22
 
-    def __init__(self, backend: Tokenizer, reference: Encoder, head_start: HeadStart | None = None) -> None:
-        """Takes what the head start has loaded, if that is the same tokenizer, or loads it anew.
+    def __init__(self, backend: Tokenizer, reference: Encoder, loaded: Any = None) -> None:
+        """Takes what a head start has loaded, or loads the tokenizer anew.
 
         Raises:
             ValueError: fastokens can't load it; it says why.
@@ -33,7 +33,6 @@ class FastEncoder:
         self.name = fast_name()
         self.reference = reference
         self._definition = backend
-        loaded = head_start.take(backend) if head_start is not None else None
         self._backend = load_fastokens(backend.to_str()) if loaded is None else loaded
 
     @functools.cached_property
@@ -99,9 +98,10 @@ def choose_encoder(
     texts = [*torture_texts(backend), *sample]
     trouble: str | None = None
     # A file may mean something else to fastokens than to the reference, whose own text of it is plainer.
-    for start in [None] if head_start is None else [head_start, None]:
+    started = head_start.take(backend) if head_start is not None else None
+    for loaded in [None] if started is None else [started, None]:
         try:
-            fast: Any = FastEncoder(backend, reference, start)
+            fast: Any = FastEncoder(backend, reference, loaded)
             trouble = find_difference(fast, texts)
         except ValueError as error:
             trouble = f"can't load this tokenizer ({error})"

@@ -56,7 +56,7 @@ class Reject(NamedTuple):
 
 # What a file holds, in order. A reader of lines returns in the end how many began in what it was to read: it
 # has found their ends, and to count them before would be to look at each byte once more.
-Reading = Generator[Run | Reject, None, int | None]
+Runs = Generator[Run | Reject, None, int | None]
 
 
 class SourceError(ValueError):

@@ -9,7 +9,7 @@ import orjson
 import simdjson
 
 from .decompression import read_chunks
-from .reading import OnBytes, Reading, Reject, Run, SourceError, mark_length, text_of, utf8_trouble
+from .reading import OnBytes, Reject, Run, Runs, SourceError, mark_length, text_of, utf8_trouble
 from .source_file import SourceFile, Span
 
 Line = bytes | bytearray | memoryview
@@ -17,7 +17,7 @@ Line = bytes | bytearray | memoryview
 _SIMDJSON_BYTES = 1 << 20
 
 
-def read_lines(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Reading:
+def read_lines(source: SourceFile, on_bytes: OnBytes, span: Span | None = None) -> Runs:
     """Yields the documents of a jsonl file; a place is a line, from 1. A blank line holds no document."""
     first, offset = (1, 0) if span is None else (span.first_place, span.start)
     number = first

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .documents import Reading, Reject, Run, explain, read_runs
+from .documents import Reject, Run, Runs, explain, read_runs
 from .encoder import ADOPTED, Encoder, Ids, Lengths
 from .fingerprints import hash_blocks
 from .long_documents import LongDocumentError, encode_long, is_long
@@ -120,7 +120,7 @@ def run_task(
 class _Found:
     """What is read of one piece; keeps the number of lines that reading ends with, 0 if it counts none."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Runs) -> None:
         self._reading = reading
         self.num_lines = 0
 
