@@ -180,6 +180,34 @@ def test_a_dry_run_looks_at_the_store_and_writes_nothing(object_store, tmp_path,
     assert not (tmp_path / "work").exists()
 
 
+def test_the_scratch_directory_counts_only_where_it_goes_on_from_what_the_store_has(
+    object_store, tmp_path, tokenizer_dir, monkeypatch
+):
+    out = object_store.uri("ahead")
+
+    def append(name: str, scratch: str, is_new: bool = False):
+        source = write_jsonl(tmp_path / f"{name}.jsonl", [f"the text of {name}"] * 9)
+        how = {"append": not is_new, "work_dir": tmp_path / scratch}
+        return tstdata.prepare(source, out, tokenizer_dir, 8, **how).card
+
+    def killed_before_the_upload(name: str):
+        with monkeypatch.context() as patch:
+            patch.setattr("tstdata.remote_output.RemoteOutput._upload", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                append(name, "one")
+
+    append("a", "one", is_new=True)
+    killed_before_the_upload("b")
+    with monkeypatch.context() as patch:
+        patch.setattr("tstdata.engine.run_task", interrupt)  # There is nothing left to encode.
+        assert len(append("b", "one").parts) == 2
+    killed_before_the_upload("c")
+    append("d", "another")
+    names = [source.path.rpartition("/")[2] for source in append("c", "one").sources]
+    assert names == ["a.jsonl", "b.jsonl", "d.jsonl", "c.jsonl"]
+    assert not tstdata.verify(out).problems
+
+
 def interrupt(*_):
     raise KeyboardInterrupt
 

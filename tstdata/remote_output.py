@@ -67,7 +67,12 @@ class RemoteOutput:
             if not (self.local / CARD_FILE).exists():
                 return True
             here = DatasetCard.load(self.local)
-            return here.parts[: len(there.parts)] != there.parts or here.tokenizer != there.tokenizer
+            # Parts of as many documents and tokens may be of other sources.
+            return not (
+                here.parts[: len(there.parts)] == there.parts
+                and here.sources[: len(there.sources)] == there.sources
+                and here.tokenizer == there.tokenizer
+            )
         names = self.files.sizes()
         claim = self._claim() if INDEX_FILE in names else None
         if names and claim is None:
