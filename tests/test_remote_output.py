@@ -199,7 +199,7 @@ def test_the_scratch_directory_counts_only_where_it_goes_on_from_what_the_store_
     append("a", "one", is_new=True)
     killed_before_the_upload("b")
     with monkeypatch.context() as patch:
-        patch.setattr("tstdata.engine.run_task", interrupt)  # There is nothing left to encode.
+        patch.delattr("tstdata.engine.run_task")  # There is nothing left to encode.
         assert len(append("b", "one").parts) == 2
     killed_before_the_upload("c")
     append("d", "another")
