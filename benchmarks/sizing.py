@@ -11,6 +11,7 @@ second of one core, for a machine that was measured elsewhere.
 
 import argparse
 import collections
+import io
 import json
 import os
 import re
@@ -131,7 +132,7 @@ def _write_again(folder: Path, shards: list[Path], layout: ShardLayout) -> float
         data = memoryview(path.read_bytes())
         rows = data[int.from_bytes(data[4:8], "little") :]
         begin = time.perf_counter()
-        write_shard_bytes(folder, number, [rows], len(rows) // layout.row_bytes, layout)
+        write_shard_bytes(folder, number, io.BytesIO(rows), len(rows) // layout.row_bytes, layout)
         seconds += time.perf_counter() - begin
         done += len(data)
     return done / 1e6 / seconds

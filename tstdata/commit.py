@@ -3,12 +3,15 @@
 import contextlib
 import errno
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import xxhash
+
+from .direct_writing import open_direct
 
 _CHUNK = 1 << 20
 _SPARES = "spares"
@@ -17,33 +20,44 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def committing(
-    path: Path, durable: bool = True, over_spare: bool = False, unread: bool = False
-) -> Iterator[BinaryIO]:
+def committing(path: Path, durable: bool = True, over_spare: bool = False) -> Iterator[BinaryIO]:
     """Opens a file beside `path` for writing; renames it to `path` when the block ends well, else removes it.
-
-    The name aside carries the process id: two runs on one output can't write into each other's file.
 
     Args:
         path: The file to be.
         durable: Waits for the disk to have the bytes; without, a power cut may leave a damaged file.
         over_spare: Writes over a spare file of the folder, if there is one: see `make_spare`.
-        unread: Nobody will read it soon: the system need not keep what the disk has in memory as well, and
-            has room for the next such file without looking for it. Only with `durable`.
 
     Raises:
         OSError: The disk is full, say; it names the path.
     """
+    with _aside(path) as aside, open(aside, "r+b" if over_spare and _take_spare(aside) else "wb") as file:
+        yield file
+        file.truncate()
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def committing_large(path: Path) -> Iterator[io.FileIO]:
+    """The same for a durable file that nobody will read soon, to be written by `write_blocks`."""
+    with _aside(path) as aside, open_direct(aside) as file:
+        yield file
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):  # What did go through the system's memory need not stay there.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """Gives a path beside, for a file that is renamed to `path` when the block ends well, else removed.
+
+    It carries the process id: two runs on one output can't write into each other's file.
+    """
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(aside, "r+b" if over_spare and _take_spare(aside) else "wb") as file:
-            yield file
-            file.truncate()
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-                if unread and hasattr(os, "posix_fadvise"):
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        yield aside
         os.replace(aside, path)
     except OSError as error:
         if error.errno not in _NO_ROOM or _ADVICE in str(error.strerror):  # Told by a file written meanwhile.

@@ -10,6 +10,7 @@ import contextlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,11 +21,11 @@ import xxhash
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .commit import commit_bytes, committing, make_spare, view_bytes
+from .joined import FilePart, Joined
 from .packing import PackedBatch
 
 # `source` counts the corpus's files; `place` is a line, from 1 in the piece; a row from 0, or a byte offset.
 DOCUMENT = np.dtype([("source", "<u4"), ("place", "<i8"), ("num_tokens", "<u4")])
-_PIECE_BYTES = 1 << 20
 _TOKENS, _DOCUMENTS, _REJECTS, _MARKER = ".tokens", ".documents", ".rejects", ".json"
 
 
@@ -230,33 +231,26 @@ class TokenStream:
             self._segments[self._dropped].drop_tokens()
             self._dropped += 1
 
-    def pieces(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Yields the bytes of the ids at positions start <= i < stop, in pieces, as the files hold them.
-
-        Each is overwritten by the next one: memory that is new is what would take most of the time.
-        """
+    def reader(self, start: int, stop: int) -> Joined:
+        """Returns a reader of the bytes of the ids at positions start <= i < stop, as the files hold them."""
         assert 0 <= start <= stop <= len(self)
-        if from_head := len(self._head[start:stop]):
-            yield view_bytes(self._head[start:stop])
-        at = start + from_head
-        index = bisect_right(self._starts, at) - 1
-        piece = memoryview(bytearray(min(_PIECE_BYTES, (stop - at) * self._dtype.itemsize)))
-        while at < stop:
-            first, end = self._starts[index], min(stop, self._starts[index + 1])
-            if at < end:
-                # Read, not mapped: a mapped page costs a fault to hash and another one to write.
-                with open(self._segments[index].stem.with_suffix(_TOKENS), "rb", buffering=0) as file:
-                    file.seek((at - first) * self._dtype.itemsize)
-                    left = (end - at) * self._dtype.itemsize
-                    while left and (num_bytes := file.readinto(piece[:left])):
-                        yield piece[:num_bytes]
-                        left -= num_bytes
-                at = end
-            index += 1
+        return Joined(self._parts(start, stop))
+
+    def _parts(self, start: int, stop: int) -> Iterator[BytesIO | FilePart]:
+        yield BytesIO(view_bytes(self._head[start:stop]))
+        width = self._dtype.itemsize
+        for index in range(max(0, bisect_right(self._starts, start) - 1), len(self._segments)):
+            first, end = self._starts[index], self._starts[index + 1]
+            if first >= stop:
+                return
+            begin = max(first, start)
+            # Read, not mapped: a mapped page costs a fault to hash and another one to write.
+            yield FilePart(
+                self._segments[index].stem.with_suffix(_TOKENS),
+                (begin - first) * width,
+                (min(end, stop) - begin) * width,
+            )
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
         """Returns the ids at positions start <= i < stop."""
-        data = bytearray()
-        for piece in self.pieces(start, stop):
-            data += piece
-        return np.frombuffer(data, self._dtype)
+        return np.frombuffer(self.reader(start, stop).readall(), self._dtype)

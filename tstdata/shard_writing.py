@@ -172,7 +172,7 @@ class ShardWriter:
         start = index * self._a_shard
 
         def write() -> dict[str, Any]:
-            rows = self.stream.pieces(start, start + num_rows * self._layout.seq_len)
+            rows = self.stream.reader(start, start + num_rows * self._layout.seq_len)
             number = self._first_shard + index
             entry = write_shard_bytes(self._aside, number, rows, num_rows, self._layout)
             if num_rows == self._layout.rows_per_shard:

@@ -5,10 +5,10 @@ Two things need care: MDSWriter writes the config and `index.json` with sorted k
 separators, and it counts 4 bytes of offset a row, plus 8 and the config, against size_limit. So do we.
 """
 
-import itertools
+import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import numpy.typing as npt
 import xxhash
 import zstandard
 
-from .commit import commit_bytes, committing, view_bytes
+from .commit import commit_bytes, committing_large, view_bytes
+from .direct_writing import read_into, write_blocks
+from .joined import Joined
 
 INDEX_FILE = "index.json"
 HASHES = ("xxh64",)
@@ -137,33 +139,34 @@ def write_shard(
     """Commits a shard of `rows` [n, seq_len] to `out` and returns its entry of `index.json`."""
     assert rows.shape == (len(rows), layout.seq_len)
     little = np.ascontiguousarray(rows, np.dtype(layout.dtype).newbyteorder("<"))
-    return write_shard_bytes(out, index, [view_bytes(little)], len(rows), layout)
+    return write_shard_bytes(out, index, io.BytesIO(view_bytes(little)), len(rows), layout)
 
 
 def write_shard_bytes(
-    out: Path, index: int, rows: Iterable[bytes | memoryview], num_rows: int, layout: ShardLayout
+    out: Path, index: int, rows: io.RawIOBase | io.BytesIO, num_rows: int, layout: ShardLayout
 ) -> dict[str, Any]:
     """The same for rows that are bytes already.
 
     Args:
         out: The directory.
         index: Number of the shard.
-        rows: The bytes of its rows, in pieces of any size, of which one may lie where the last one did.
+        rows: A reader of the bytes of its rows.
         num_rows: How many rows that is.
         layout: How they lie.
     """
     raw_name, zip_name = shard_names(index, layout.compression)
-    raw, zipped = _Passing(raw_name), None
-    pieces = raw.through(itertools.chain([layout.header(num_rows)], rows))
-    if layout.compression is not None and zip_name is not None:
-        zipped = _Passing(zip_name)
-        whole = bytearray()
-        for piece in pieces:
-            whole += piece
-        pieces = zipped.through([compress_shard(whole, layout.compression)])
-    with committing(out / (zip_name or raw_name), unread=True) as file:
-        file.writelines(pieces)
-        assert raw.num_bytes == len(layout.header(num_rows)) + num_rows * layout.row_bytes
+    head = layout.header(num_rows)
+    num_bytes = len(head) + num_rows * layout.row_bytes
+    raw, zipped = _Listing(raw_name), None
+    with Joined([io.BytesIO(head), rows]) as reader:
+        if layout.compression is None or zip_name is None:
+            raw.write(reader, out)
+        else:
+            whole = bytearray(num_bytes)
+            raw.add(memoryview(whole)[: read_into(reader, memoryview(whole))])
+            zipped = _Listing(zip_name)
+            zipped.write(io.BytesIO(compress_shard(whole, layout.compression)), out)
+    assert raw.num_bytes == num_bytes
     return {
         "samples": num_rows,
         "raw_data": raw.entry(),
@@ -172,22 +175,23 @@ def write_shard_bytes(
     }
 
 
-class _Passing:
-    """A file's bytes, counted and hashed as they pass by: once through memory."""
+class _Listing:
+    """What index.json says of a file: its bytes, counted and hashed as they pass by."""
 
     def __init__(self, name: str) -> None:
         self._name, self._digest = name, xxhash.xxh64()
         self.num_bytes = 0
 
-    def through(self, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-        """Yields the pieces."""
-        for piece in pieces:
-            self._digest.update(piece)
-            self.num_bytes += len(piece)
-            yield piece
+    def add(self, data: memoryview) -> None:
+        self._digest.update(data)
+        self.num_bytes += len(data)
+
+    def write(self, reader: io.RawIOBase | io.BytesIO, out: Path) -> None:
+        """Commits the file to a directory."""
+        with committing_large(out / self._name) as file:
+            write_blocks(reader, file, self.add)
 
     def entry(self) -> dict[str, Any]:
-        """Returns what index.json says of the file."""
         hashes = {"xxh64": self._digest.hexdigest()}
         return {"basename": self._name, "bytes": self.num_bytes, "hashes": hashes}
 
