@@ -54,9 +54,14 @@ def test_text_that_looks_special_is_text_to_the_fast_encoder(backend):
     assert any(END_OF_TEXT in text for text in torture_texts(backend))
 
 
+def difference(encoder, backend):
+    texts = torture_texts(backend)
+    return find_difference(encoder, texts, HuggingFaceEncoder(backend).encode_batch(texts))
+
+
 @pytest.mark.parametrize("word", ["def", "\u0345", "\n\n", END_OF_TEXT])
 def test_a_difference_on_the_torture_text_is_found(backend, word):
-    assert find_difference(Wrong(backend, word), torture_texts(backend)) is not None
+    assert difference(Wrong(backend, word), backend) is not None
 
 
 class Forgetful:
@@ -77,7 +82,7 @@ class Forgetful:
 
 
 def test_an_encoder_that_mistakes_a_text_for_the_last_one_is_found(backend):
-    assert find_difference(Forgetful(backend), torture_texts(backend)) is not None
+    assert difference(Forgetful(backend), backend) is not None
 
 
 def test_the_fast_encoder_encodes_on_the_calling_thread(tokenizer_dir):

@@ -2,10 +2,10 @@
 
 import functools
 import pickle
+import select
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -18,9 +18,9 @@ from test_resume import runs
 import tstdata
 from tstdata import tasks
 from tstdata.engine import EncoderSpec
+from tstdata.serving import portable
 from tstdata.team import Team
 from tstdata.tokenizer import KnownTokenizer
-from tstdata.worker import portable
 
 
 def when_progress_is_told(monkeypatch, act):
@@ -82,10 +82,11 @@ def test_the_process_that_loaded_is_alone_when_it_forks_and_missed_by_nobody(
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_process_that_loads_for_workers_ends_when_its_input_ends(busy):
-    command = [sys.executable, "-m", "tstdata.worker"]
+    command = [sys.executable, "-m", "tstdata.worker", ""]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
         if busy:
-            worker.stdin.write(pickle.dumps(SimpleNamespace(load=functools.partial(time.sleep, 600))))
+            forever = functools.partial(select.select, [], [], [])  # Of whatever it is called with: None.
+            worker.stdin.write(pickle.dumps(SimpleNamespace(load=forever)))
         worker.stdin.close()
         try:
             assert worker.wait(timeout=60) == 0
@@ -95,9 +96,9 @@ def test_a_process_that_loads_for_workers_ends_when_its_input_ends(busy):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_death_of_each_worker_is_told_at_once_though_the_other_lives(tokenizer_dir, number):
-    team = Team(2)
+    team = Team(2, EncoderSpec(str(tokenizer_dir), None, False, "reference", ()))
     known: Future[KnownTokenizer] = Future()
-    known.set_result(team.load(EncoderSpec(str(tokenizer_dir), None, False, "reference", ())))
+    known.set_result(team.load())
     assert team.choose(known) is None
     (first,) = (one for one in psutil.Process().children() if "tstdata.worker" in one.cmdline())
     workers = sorted(first.children(), key=lambda worker: (worker.create_time(), worker.pid))
@@ -116,10 +117,11 @@ def test_the_death_of_each_worker_is_told_at_once_though_the_other_lives(tokeniz
 def test_more_workers_than_half_the_usual_limit_of_open_files_allows_can_be_talked_to():
     code = """
 import resource
+from tstdata.engine import EncoderSpec
 from tstdata.team import Team
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
-team = Team(60)
+team = Team(60, EncoderSpec("", None, False, "reference", ()))
 team.close()
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,6 +9,7 @@ from .adoption import Adoption, find_adopted
 from .card import TokenizerIdentity
 from .encoder import ADOPTED, Encoder, Ids, Lengths
 from .engine import EncoderSpec
+from .head_start import HeadStart
 from .source_file import SourceFile
 from .tokenizer import IdsOnly, LoadedTokenizer, load_tokenizer
 
@@ -35,8 +36,8 @@ class AdoptSpec(EncoderSpec):
     eos_id: int | None = None
     vocab_size: int | None = None
 
-    def load(self) -> LoadedTokenizer:
-        """Loads the tokenizer, or takes what was stated for it.
+    def load(self, head_start: HeadStart | None = None) -> LoadedTokenizer:
+        """Loads the tokenizer, or takes what was stated for it; it has no fast encoder.
 
         Raises:
             ValueError: Something needed is not stated, or contradicts the tokenizer.

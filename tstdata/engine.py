@@ -28,9 +28,15 @@ class EncoderSpec:
     wish: str
     sample: tuple[str, ...]
 
-    def load(self) -> LoadedTokenizer:
-        """Loads the tokenizer, and begins to load the fast encoder."""
-        head_start = HeadStart.of(self.path) if self.wish != "reference" else None
+    @property
+    def fast_path(self) -> str:
+        """Where the fast encoder is to be loaded from; empty if it is not wanted."""
+        return self.path if self.wish != "reference" else ""
+
+    def load(self, head_start: HeadStart | None = None) -> LoadedTokenizer:
+        """Loads the tokenizer, and begins to load the fast encoder, if that has not begun."""
+        if head_start is None and self.fast_path:
+            head_start = HeadStart.of(self.fast_path)
         try:
             loaded = load_tokenizer(self.path, self.eos_token, self.bos)
         except BaseException:

@@ -97,12 +97,13 @@ def choose_encoder(
         return reference, None
     texts = [*torture_texts(backend), *sample]
     trouble: str | None = None
+    wanted = reference.encode_batch(texts)  # While a head start goes on.
     # A file may mean something else to fastokens than to the reference, whose own text of it is plainer.
     started = head_start.take(backend) if head_start is not None else None
     for loaded in [None] if started is None else [started, None]:
         try:
             fast: Any = FastEncoder(backend, reference, loaded)
-            trouble = find_difference(fast, texts)
+            trouble = find_difference(fast, texts, wanted)
         except ValueError as error:
             trouble = f"can't load this tokenizer ({error})"
         except ImportError as error:
@@ -116,14 +117,12 @@ def choose_encoder(
     )
 
 
-def find_difference(fast: FastEncoder, texts: Sequence[str]) -> str | None:
-    """Returns where the encoder's ids are not the reference's, or None."""
-    assert fast.reference is not None
-    results = [encoder.encode_batch(texts) for encoder in (fast, fast.reference)]
-    (ids, lengths), (wanted, wanted_lengths) = results
-    if np.array_equal(lengths, wanted_lengths) and np.array_equal(ids, wanted):
+def find_difference(fast: Encoder, texts: Sequence[str], wanted: tuple[Ids, Lengths]) -> str | None:
+    """Returns where the encoder's ids of texts are not the wanted ones, or None."""
+    results = [fast.encode_batch(texts), wanted]
+    if all(np.array_equal(mine, right) for mine, right in zip(*results, strict=True)):
         return None
-    stops = [np.cumsum(lengths), np.cumsum(wanted_lengths)]
+    stops = [np.cumsum(lengths) for _, lengths in results]
     for number, text in enumerate(texts):
         found, right = (
             flat[stop[number] - length[number] : stop[number]]

@@ -7,13 +7,12 @@ what it gives has to prove itself like any fast encoder.
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import orjson
-from tokenizers import Tokenizer
+if TYPE_CHECKING:  # Whoever begins early imports nothing that takes long.
+    from tokenizers import Tokenizer
 
-from .tokenizer import TOKENIZER_FILE
-
+TOKENIZER_FILE = "tokenizer.json"
 # The variables that tell fastokens how many threads to load a tokenizer with, and to encode with.
 _THREADS = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS")
 _FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
@@ -73,20 +72,21 @@ class HeadStart:
         """Ends the thread: waits for it."""
         self._thread.join()
 
-    def take(self, backend: Tokenizer) -> Any:
+    def take(self, backend: "Tokenizer") -> Any:
         """Returns fastokens' tokenizer, or None if it is not that of `backend`, or can't be loaded."""
-        self.end()
-        loaded, self._loaded = self._loaded, None
-        if loaded is None:
-            return None
         tokens = backend.get_added_tokens_decoder().items()
         added = {number: tuple(getattr(token, flag) for flag in _FLAGS) for number, token in tokens}
-        return loaded if added == _added_tokens(self._definition) else None
+        is_same = added == _added_tokens(self._definition)  # While the thread goes on.
+        self.end()
+        loaded, self._loaded = self._loaded, None
+        return loaded if is_same else None
 
 
 def _added_tokens(definition: str) -> dict[int, tuple[Any, ...]] | None:
+    import simdjson  # Makes objects of Python of what is asked for alone, of megabytes.
+
     try:
-        tokens = orjson.loads(definition)["added_tokens"]
+        tokens = simdjson.Parser().parse(definition.encode())["added_tokens"].as_list()
         return {token["id"]: tuple(token[flag] for flag in _FLAGS) for token in tokens}
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -27,8 +27,8 @@ class WorkerPool:
         self._start_workers()
 
     def _start_workers(self) -> None:
-        self._team = Team(self._workers)
-        self._known: Future[KnownTokenizer] = self._threads.submit(self._team.load, self._spec)
+        self._team = Team(self._workers, self._spec)
+        self._known: Future[KnownTokenizer] = self._threads.submit(self._team.load)
         self._warning: Future[str | None] = self._threads.submit(self._team.choose, self._known)
 
     def load(self) -> KnownTokenizer:

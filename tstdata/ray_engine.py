@@ -17,9 +17,9 @@ from .card import TokenizerIdentity
 from .encoder import Encoder
 from .engine import EncoderSpec, OnDone, Progress
 from .segments import collect_segment, commit_segment, segment_stem
+from .serving import portable
 from .tasks import EncodeJob, Task, run_task
 from .tokenizer import KnownTokenizer
-from .worker import portable
 
 # For lost nodes and killed workers; what a task itself raises is not tried again.
 _RETRIES = 10

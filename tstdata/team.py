@@ -35,7 +35,9 @@ _ENVIRONMENT = {
 class Team:
     """The processes: one that loads for all, and the workers that it forks."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, spec: EncoderSpec) -> None:
+        """Starts the first process, which begins to load at once."""
+        self._spec = spec
         self.is_ended = False
         _allow_files(4 * workers)
         here = str(Path(__file__).resolve().parent.parent)
@@ -43,8 +45,9 @@ class Team:
         with contextlib.ExitStack() as on_failure:
             pipes = [(_pipe(on_failure), _pipe(on_failure)) for _ in range(workers)]
             theirs = [(inbox[0], outbox[1]) for inbox, outbox in pipes]
+            numbers = [f"{inbox}:{outbox}" for inbox, outbox in theirs]
             self._first = subprocess.Popen(
-                [sys.executable, "-m", "tstdata.worker", *(f"{inbox}:{outbox}" for inbox, outbox in theirs)],
+                [sys.executable, "-m", "tstdata.worker", spec.fast_path, *numbers],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=[end for pipe in theirs for end in pipe],
@@ -59,11 +62,11 @@ class Team:
         self._exit_codes: dict[int, int] = {}
         self._asking, self._ending = threading.Lock(), threading.Lock()
 
-    def load(self, spec: EncoderSpec) -> Any:
+    def load(self) -> Any:
         """Returns what is known of the tokenizer; the process goes on to choose an encoder."""
         assert self._first.stdin is not None
         with self._told_of_death():
-            pickle.dump(spec, self._first.stdin)
+            pickle.dump(self._spec, self._first.stdin)
             self._first.stdin.flush()
         return _value(self._read(self._first.stdout))
 

@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from .card import TokenizerIdentity
 from .commit import file_sha256
+from .head_start import TOKENIZER_FILE
 from .hub import download_tokenizer, is_hub_name
 from .identity import identify
 from .library_tokenizers import (
@@ -22,7 +23,6 @@ from .library_tokenizers import (
     load_library_tokenizer,
 )
 
-TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 # What transformers may read to load the tokenizer; those that exist are copied beside the shards.
 _COPIED = (

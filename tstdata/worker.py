@@ -1,61 +1,28 @@
-"""The workers of the pool, all started as one process: `python -m tstdata.worker IN:OUT IN:OUT ...`.
+"""The first process of the pool: `python -m tstdata.worker TOKENIZER IN:OUT IN:OUT ...`.
 
-It reads an EncoderSpec from standard input and answers on standard output: with what is known of the
-tokenizer; then, with an encoder, with a warning or None. Then it forks a worker for each pair of file
-descriptors: what takes seconds and hundreds of megabytes is loaded once, and shared. Nothing is forked under
-running threads, whatever runs in the process that wants workers. At last it tells of each that ends.
-
-A worker reads pairs of job and task from IN, and answers each on OUT with any number of
-("progress", (bytes, tokens)), then ("done", None) or ("error", exception), all pickled.
+It is talked to through standard input and output, and gives each worker that it forks a pair of file
+descriptors: see `serving`. TOKENIZER is empty, or that of which the fast encoder is to be made.
 """
 
-import contextlib
-import gc
 import os
-import pickle
-import queue
-import select
 import signal
 import sys
-import threading
-import traceback
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO
 
-from .encoder import Encoder
-from .progress import Telling
-from .tasks import run_task
-
-Pipe = tuple[int, int]
+from .head_start import HeadStart
 
 
 def main() -> None:
-    """Loads, forks, and waits until all workers have ended."""
+    """Begins with what takes longest, and imports all else meanwhile."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Who ignores it, and it is inherited, is told of no child.
-    pipes = [(int(inbox), int(outbox)) for inbox, _, outbox in (pair.partition(":") for pair in sys.argv[1:])]
+    tokenizer, *pairs = sys.argv[1:]
+    pipes = [(int(inbox), int(outbox)) for inbox, _, outbox in (pair.partition(":") for pair in pairs)]
     answers = _take_standard_output()
-    try:
-        spec = pickle.load(sys.stdin.buffer)
-    except (EOFError, pickle.UnpicklingError):  # The parent has ended, perhaps in the middle of it.
-        return
-    with _ending_with_input():
-        try:
-            loaded = spec.load()
-            _answer(answers, "done", loaded.known)
-            encoder, warning = spec.choose(loaded)
-        except Exception as error:  # Told to the parent, which raises it in the user's process.
-            _answer(answers, "error", portable(error))
-            return
-    try:
-        workers = _fork(pipes, encoder, answers)
-    except OSError as error:
-        _answer(answers, "error", portable(error))
-        return
-    _answer(answers, "done", warning)
-    while workers:
-        pid, status = os.wait()
-        _answer(answers, "ended", (workers.pop(pid), os.waitstatus_to_exitcode(status)))
+    head_start = HeadStart.of(tokenizer) if tokenizer else None
+    from .serving import serve
+
+    serve(pipes, answers, head_start)
 
 
 def _take_standard_output() -> BinaryIO:
@@ -63,100 +30,6 @@ def _take_standard_output() -> BinaryIO:
     taken = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return taken
-
-
-@contextlib.contextmanager
-def _ending_with_input() -> Iterator[None]:
-    """Ends the process when standard input does: nobody waits for it any more. Leaves no thread behind."""
-    seen, done = os.pipe()
-
-    def watch() -> None:
-        if 0 in select.select([0, seen], [], [])[0]:
-            os._exit(0)
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        yield
-    finally:
-        os.write(done, b".")
-        watching.join()
-        os.close(seen)
-        os.close(done)
-
-
-def _fork(pipes: Sequence[Pipe], encoder: Encoder, answers: BinaryIO) -> dict[int, int]:
-    """Forks the workers; returns the number of each by its process id."""
-    gc.collect()
-    gc.freeze()  # A collection writes to every object there is: no page would stay shared.
-    workers = {}
-    for number, pipe in enumerate(pipes):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                answers.close()
-                for end in (end for one in pipes[number + 1 :] for end in one):
-                    os.close(end)  # Else a later worker's pipe would not end with that worker.
-                _serve(encoder, *pipe)
-            except BaseException:  # No error of a task, which the parent is told of.
-                traceback.print_exc()
-            finally:
-                os._exit(1)
-        workers[pid] = number
-        for end in pipe:
-            os.close(end)
-    return workers
-
-
-def _serve(encoder: Encoder, inbox: int, outbox: int) -> NoReturn:
-    """Runs tasks until the inbox ends."""
-    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(os.fdopen(inbox, "rb"), tasks), daemon=True).start()
-    answers = os.fdopen(outbox, "wb")
-    telling = Telling(lambda *amounts: _answer(answers, "progress", amounts))
-    while True:
-        job, task = tasks.get()
-        try:
-            run_task(task, job, encoder, telling.advance)
-            telling.tell()
-        except Exception as error:  # Told to the parent, which raises it in the user's process.
-            _answer(answers, "error", portable(error))
-        else:
-            _answer(answers, "done", None)
-
-
-def _receive(stream: BinaryIO, tasks: "queue.SimpleQueue[Any]") -> None:
-    """Queues tasks; when the parent is gone or has no more work, ends the process at once."""
-    while True:
-        try:
-            tasks.put(pickle.load(stream))
-        except (EOFError, pickle.UnpicklingError):
-            os._exit(0)
-        except BaseException:  # Nobody would tell us any more that the parent has gone.
-            traceback.print_exc()
-            os._exit(1)
-
-
-def _answer(answers: BinaryIO, kind: str, value: Any) -> None:
-    """Tells the parent; without one there is nothing left to do."""
-    try:
-        pickle.dump((kind, value), answers)
-        answers.flush()
-    except BrokenPipeError:
-        os._exit(0)
-
-
-def portable(error: Exception) -> Exception:
-    """An exception that survives pickling; kinds of libraries may not."""
-    if isinstance(error, OSError):
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return OSError(str(error))
-        return error
-    if isinstance(error, ValueError):
-        return ValueError(str(error))
-    return RuntimeError(f"in a worker: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
