@@ -13,6 +13,7 @@ Interrupted? Run the same command again: finished tasks are kept, and the bytes 
 """
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs `tst prepare`."""
     args = build_parser().parse_args(argv)
+    # Before numpy is there: its threads, one a core, begin by waiting busily, and nobody multiplies matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import tstdata
     from tstdata.long_documents import DEFAULT_MAX_WHOLE
     from tstdata.shards import DEFAULT_SIZE_LIMIT

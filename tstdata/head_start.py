@@ -86,7 +86,8 @@ def _added_tokens(definition: str) -> dict[int, tuple[Any, ...]] | None:
     import simdjson  # Makes objects of Python of what is asked for alone, of megabytes.
 
     try:
-        tokens = simdjson.Parser().parse(definition.encode())["added_tokens"].as_list()
+        parsed: Any = simdjson.Parser().parse(definition.encode())
+        tokens = parsed["added_tokens"].as_list()
         return {token["id"]: tuple(token[flag] for flag in _FLAGS) for token in tokens}
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

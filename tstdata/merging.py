@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .commit import committing, file_sha256
 from .fingerprints import fingerprint, join_blocks, num_blocks
-from .segments import Segment
+from .segments import DOCUMENT, Segment
 from .source_file import SourceFile
 from .tokenizer import KnownTokenizer
 
@@ -29,10 +30,11 @@ DOCUMENTS_SCHEMA = pa.schema(
     ]
 )
 _DOCUMENTS_A_FILE = 1 << 20
+_ROWS_A_GROUP = 1 << 16
 # No two documents begin at one token: a dictionary of such numbers is larger than they are.
 _DOCUMENTS_FORMAT: dict[str, Any] = {
     "compression": "zstd",
-    "row_group_size": 1 << 16,
+    "row_group_size": _ROWS_A_GROUP,
     "use_dictionary": ["source", "path"],
     "column_encoding": dict.fromkeys(["place", "first_token", "num_tokens"], "DELTA_BINARY_PACKED"),
 }
@@ -57,51 +59,60 @@ def write_documents(
     folder = out / DOCUMENTS_DIR
     folder.mkdir(exist_ok=True)
     names: list[str] = []
-    for part in _parts(_documents_tables(segments, paths, first)):
+    first_token = first.token
+    for records in _by_file(_placed(segments, len(paths))):
         names.append(f"{DOCUMENTS_DIR}/documents.{first.file + len(names):05}.parquet")
+        table = _documents_table(records, pa.array(paths, pa.string()), first_token, first.source)
         with committing(out / names[-1]) as file:
-            pq.write_table(part, file, **_DOCUMENTS_FORMAT)
+            pq.write_table(table, file, **_DOCUMENTS_FORMAT)
+        first_token += int(records["num_tokens"].sum(dtype=np.int64))
     return names
 
 
-def _parts(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yields the same rows, one file's at a time; an empty part if there are none."""
-    waiting, rows = [DOCUMENTS_SCHEMA.empty_table()], 0
-    is_first = True
-    for table in tables:
-        waiting.append(table)
-        rows += len(table)
-        while rows >= _DOCUMENTS_A_FILE:
-            whole = pa.concat_tables(waiting)
-            yield whole.slice(0, _DOCUMENTS_A_FILE)
-            waiting, rows = [whole.slice(_DOCUMENTS_A_FILE)], rows - _DOCUMENTS_A_FILE
-            is_first = False
-    if rows or is_first:
-        yield pa.concat_tables(waiting)
-
-
-def _documents_tables(
-    segments: Sequence[Segment], paths: Sequence[str], first: Numbering
-) -> Iterator[pa.Table]:
-    first_token = first.token
-    lines = [0] * len(paths)  # Of each source, those of its pieces so far: a segment counts from its piece's.
+def _placed(segments: Sequence[Segment], num_sources: int) -> Iterator[npt.NDArray[np.void]]:
+    """Yields each segment's records, their places counted from the beginning of their source."""
+    lines = [
+        0
+    ] * num_sources  # Of each source, those of its pieces so far: a segment counts from its piece's.
     for segment in segments:
         records = segment.documents()
         for piece in segment.marker.pieces:
             records["place"][records["source"] == piece.source] += lines[piece.source]
             lines[piece.source] += piece.num_lines
-        yield _documents_table(records, paths, first_token, first.source)
-        first_token += segment.num_tokens
+        yield records
 
 
-def _documents_table(records: Any, paths: Sequence[str], first_token: int, first_source: int) -> pa.Table:
+def _by_file(found: Iterator[npt.NDArray[np.void]]) -> Iterator[npt.NDArray[np.void]]:
+    """Yields the same records, one file's at a time; an empty file's if there are none."""
+    waiting, num_waiting = [np.empty(0, DOCUMENT)], 0
+    is_first = True
+    for records in found:
+        waiting.append(records)
+        num_waiting += len(records)
+        while num_waiting >= _DOCUMENTS_A_FILE:
+            whole = np.concatenate(waiting)
+            yield whole[:_DOCUMENTS_A_FILE]
+            waiting, num_waiting = [whole[_DOCUMENTS_A_FILE:]], num_waiting - _DOCUMENTS_A_FILE
+            is_first = False
+    if num_waiting or is_first:
+        yield np.concatenate(waiting)
+
+
+def _documents_table(
+    records: npt.NDArray[np.void], paths: pa.StringArray, first_token: int, first_source: int
+) -> pa.Table:
     num_tokens = records["num_tokens"].astype(np.int64)
-    sources, codes = np.unique(records["source"], return_inverse=True)
-    path = pa.DictionaryArray.from_arrays(
-        pa.array(codes.astype(np.int32)), pa.array([paths[source] for source in sources], pa.string())
-    ).cast(pa.string())
+    source = records["source"].astype(np.int32)
+    # In pieces: one array holds no more than 2 GB of characters.
+    path = pa.chunked_array(
+        [
+            paths.take(pa.array(source[at : at + _ROWS_A_GROUP]))
+            for at in range(0, len(source), _ROWS_A_GROUP)
+        ],
+        pa.string(),
+    )
     columns = [
-        pa.array(records["source"].astype(np.int32) + np.int32(first_source)),
+        pa.array(source + np.int32(first_source)),
         path,
         pa.array(records["place"]),
         pa.array(first_token + np.cumsum(num_tokens) - num_tokens),
