@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, NoReturn
 
 from .encoder import Encoder
@@ -38,7 +39,10 @@ def serve(pipes: Sequence[Pipe], answers: BinaryIO, head_start: HeadStart | None
         try:
             loaded = spec.load(head_start)
             _answer(answers, "done", loaded.known)
-            encoder, warning = spec.choose(loaded)
+            # In a thread, with which what the fast encoder keeps for each thread ends: tables that the workers
+            # would get in common, and each would have to copy when it writes to them.
+            with ThreadPoolExecutor(1) as thread:
+                encoder, warning = thread.submit(spec.choose, loaded).result()
         except Exception as error:  # Told to the parent, which raises it in the user's process.
             _answer(answers, "error", portable(error))
             return
