@@ -39,8 +39,8 @@ def serve(pipes: Sequence[Pipe], answers: BinaryIO, head_start: HeadStart | None
         try:
             loaded = spec.load(head_start)
             _answer(answers, "done", loaded.known)
-            # In a thread, with which what the fast encoder keeps for each thread ends: tables that the workers
-            # would get in common, and each would have to copy when it writes to them.
+            # In a thread: with it end the tables that the fast encoder keeps for each thread. Workers would
+            # get them in common, and each would have to copy what it writes to.
             with ThreadPoolExecutor(1) as thread:
                 encoder, warning = thread.submit(spec.choose, loaded).result()
         except Exception as error:  # Told to the parent, which raises it in the user's process.
