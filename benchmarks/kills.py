@@ -111,7 +111,7 @@ class Directory:
 
     def kept_tasks(self) -> int:
         """How many finished tasks a killed run left."""
-        return len(list(self.path.glob(".prepare/task-*.json")))
+        return len(list(self.path.glob(".prepare/task-*.done")))
 
     def tree(self) -> dict[str, bytes]:
         """All files by name."""
@@ -146,7 +146,7 @@ class Bucket:
 
     def kept_tasks(self) -> int:
         """How many finished tasks, or files in the store, a killed run left."""
-        return len(list(self.scratch.glob("*/.prepare/task-*.json"))) + len(self.store.keys("out/"))
+        return len(list(self.scratch.glob("*/.prepare/task-*.done"))) + len(self.store.keys("out/"))
 
     def tree(self) -> dict[str, bytes]:
         """All objects by name."""

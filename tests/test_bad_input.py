@@ -35,7 +35,7 @@ def test_bad_input_after_finished_tasks_keeps_them_but_looks_unfinished(
         tstdata.prepare(f"{tmp_path}/*.jsonl", tmp_path / "out", tokenizer_dir, 2, workers=workers)
     assert os.listdir(tmp_path / "out") == [".prepare"]
     # Every other worker may have been at work on an earlier task when the bad one failed.
-    assert len(list((tmp_path / "out").glob(".prepare/task-*.json"))) >= 4 - (workers - 1)
+    assert len(list((tmp_path / "out").glob(".prepare/task-*.done"))) >= 4 - (workers - 1)
     assert not list((tmp_path / "out").rglob("*.tmp")) or workers == 2
 
 

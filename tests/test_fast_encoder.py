@@ -142,7 +142,7 @@ def test_the_spot_check_fails_the_job_naming_the_document_and_a_rerun_with_the_r
         ValueError, match=r"b\.jsonl line \d+: wrong 1\.0 gives other ids.*--encoder reference"
     ):
         tstdata.prepare(*arguments)
-    assert any((tmp_path / "out" / ".prepare").glob("task-*.json"))
+    assert any((tmp_path / "out" / ".prepare").glob("task-*.done"))
     card = tstdata.prepare(*arguments, encoder="reference").card
     assert card.versions["encoder"].startswith("tokenizers ")
 

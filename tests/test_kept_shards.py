@@ -137,7 +137,7 @@ def halve_an_entry(work: Path) -> None:
 
 
 def lose_a_marker(work: Path) -> None:
-    (work / "task-000002.json").unlink()
+    (work / "task-000002.done").unlink()
 
 
 def make_all_with_another_encoder(work: Path) -> None:
@@ -148,7 +148,7 @@ def make_all_with_another_encoder(work: Path) -> None:
         entry = json.loads(shard.with_name(f"{shard.name}.json").read_bytes())
         entry["raw_data"]["hashes"]["xxh64"] = xxhash.xxh64(shard.read_bytes()).hexdigest()
         shard.with_name(f"{shard.name}.json").write_text(json.dumps(entry))
-    (work / "task-000000.json").unlink()
+    (work / "task-000000.done").unlink()
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -97,12 +97,12 @@ def test_a_killed_parent_takes_its_workers_with_it_and_a_rerun_finishes(
 def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenizer_dir):
     out = tmp_path / "out"
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "8")).wait() != 0
-    kept = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.json")}
+    kept = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.done")}
     assert len(kept) == 2
     # The request, a shard and its entry, the shard's ids made spare, and for each task a spare file taken and
     # three commits: somewhere in the second.
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "11")).wait() != 0
-    found = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.json")}
+    found = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.done")}
     assert len(found) > 2
     assert found | kept == found
 

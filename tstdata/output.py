@@ -151,7 +151,7 @@ def sweep(out: Path) -> None:
 
 def abandon(out: Path, work: Path, keep_finished_tasks: bool) -> None:
     """Removes the work of a preparation that failed, unless there are finished tasks worth keeping."""
-    if keep_finished_tasks and any(work.glob("task-*.json")):
+    if keep_finished_tasks and any(work.glob("task-*.done")):
         return
     shutil.rmtree(work, ignore_errors=True)
     if out.is_dir() and not os.listdir(out):

@@ -1,18 +1,18 @@
 """Segments: the committed result of one task, and the token stream that all segments make together.
 
-A segment is three files in the work folder: `.tokens` (ids, little-endian), `.documents` (DOCUMENT records)
-and, renamed into place last, the marker `.json`; a fourth, `.rejects`, if there are any. A task without a
-marker has not been done. The marker holds hashes of the others instead of waiting for the disk to have them:
-a segment that a power cut damaged is made again. Once the shards hold all ids of a segment, its `.tokens` go.
+A segment is two files in the work folder: `.tokens` (ids, little-endian) and, renamed into place last,
+`.done`: a line that is the marker, a line for each reject, then DOCUMENT records. A task without it has not
+been done. The marker holds hashes of all else instead of waiting for the disk to have it: a segment that a
+power cut damaged is made again. Once the shards hold all ids of a segment, its `.tokens` go.
 """
 
-import contextlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from .packing import PackedBatch
 
 # `source` counts the corpus's files; `place` is a line, from 1 in the piece; a row from 0, or a byte offset.
 DOCUMENT = np.dtype([("source", "<u4"), ("place", "<i8"), ("num_tokens", "<u4")])
-_TOKENS, _DOCUMENTS, _REJECTS, _MARKER = ".tokens", ".documents", ".rejects", ".json"
+_TOKENS, _DONE = ".tokens", ".done"
 
 
 @dataclass
@@ -48,7 +48,7 @@ class SegmentPiece(BaseModel):
 
 
 class Marker(BaseModel):
-    """What `.json` holds; `hashes` are of `.tokens`, `.documents` and `.rejects`."""
+    """What a segment is; `hashes` are of `.tokens` and of what follows the marker in `.done`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,7 +58,7 @@ class Marker(BaseModel):
     num_short: int
     pieces: tuple[SegmentPiece, ...]
     encoder: str
-    hashes: tuple[str, str, str]
+    hashes: tuple[str, str]
 
 
 class Segment:
@@ -72,7 +72,10 @@ class Segment:
 
     def documents(self) -> npt.NDArray[np.void]:
         """Returns the DOCUMENT records."""
-        return np.fromfile(self.stem.with_suffix(_DOCUMENTS), DOCUMENT, self.num_documents)
+        with open(self.stem.with_suffix(_DONE), "rb") as file:
+            for _ in range(1 + self.marker.num_rejected):
+                file.readline()
+            return np.fromfile(file, DOCUMENT, self.num_documents)
 
     def has_tokens(self) -> bool:
         """Tells whether the ids are there, and whole."""
@@ -87,7 +90,8 @@ class Segment:
         """Returns source numbers and records of what was left out; a place by lines counts from its piece."""
         if not self.marker.num_rejected:
             return []
-        return [orjson.loads(line) for line in self.stem.with_suffix(_REJECTS).read_bytes().splitlines()]
+        with open(self.stem.with_suffix(_DONE), "rb") as file:
+            return [orjson.loads(line) for line in islice(file, 1, 1 + self.marker.num_rejected)]
 
     def first(self, num_documents: int) -> "Segment":
         """Returns the segment shortened to its first documents."""
@@ -116,18 +120,19 @@ def write_segment(
     """
     num_documents = num_tokens = 0
     little = np.dtype(dtype).newbyteorder("<")
-    with (
-        _hashing(stem.with_suffix(_TOKENS), over_spare=True) as tokens,
-        _hashing(stem.with_suffix(_DOCUMENTS)) as documents,
-    ):
+    tokens_hash, rest_hash = xxhash.xxh3_128(), xxhash.xxh3_128()
+    documents = bytearray()
+    with committing(stem.with_suffix(_TOKENS), durable=False, over_spare=True) as file:
         for records, batch in batches:
-            tokens.write(batch.tokens.astype(little, copy=False))
-            documents.write(records)
+            tokens = view_bytes(batch.tokens.astype(little, copy=False))
+            file.write(tokens)
+            tokens_hash.update(tokens)
+            documents += view_bytes(records)
             num_documents += len(records)
             num_tokens += len(batch.tokens)
     rejects = b"".join(orjson.dumps(record) + b"\n" for record in left_out.rejects)
-    if rejects:
-        commit_bytes(stem.with_suffix(_REJECTS), rejects, durable=False)
+    rest_hash.update(rejects)
+    rest_hash.update(documents)
     marker = Marker(
         num_documents=num_documents,
         num_tokens=num_tokens,
@@ -135,52 +140,28 @@ def write_segment(
         num_short=left_out.num_short,
         pieces=tuple(pieces),
         encoder=encoder,
-        hashes=(
-            tokens.digest.hexdigest(),
-            documents.digest.hexdigest(),
-            xxhash.xxh3_128(rejects).hexdigest(),
-        ),
+        hashes=(tokens_hash.hexdigest(), rest_hash.hexdigest()),
     )
-    commit_bytes(stem.with_suffix(_MARKER), marker.model_dump_json().encode(), durable=False)
+    with committing(stem.with_suffix(_DONE), durable=False) as file:
+        file.writelines([marker.model_dump_json().encode(), b"\n", rejects, documents])
     return Segment(stem, marker)
-
-
-class _HashedFile:
-    """A file that is hashed as it is written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.digest = xxhash.xxh3_128()
-
-    def write(self, data: "bytes | npt.NDArray[Any]") -> None:
-        view = view_bytes(data)
-        self._file.write(view)
-        self.digest.update(view)
-
-
-@contextlib.contextmanager
-def _hashing(path: Path, over_spare: bool = False) -> Iterator[_HashedFile]:
-    with committing(path, durable=False, over_spare=over_spare) as file:
-        yield _HashedFile(file)
 
 
 def load_segment(stem: Path) -> Segment:
     """Returns a segment that this very run committed."""
-    return Segment(stem, Marker.model_validate_json(stem.with_suffix(_MARKER).read_bytes()))
+    with open(stem.with_suffix(_DONE), "rb") as file:
+        return Segment(stem, Marker.model_validate_json(file.readline()))
 
 
 def collect_segment(stem: Path) -> dict[str, bytes]:
     """Returns the files of a segment by their suffixes; `commit_segment` takes them elsewhere."""
-    paths = (stem.with_suffix(suffix) for suffix in (_TOKENS, _DOCUMENTS, _REJECTS, _MARKER))
-    return {path.suffix: path.read_bytes() for path in paths if path.exists()}
+    return {suffix: stem.with_suffix(suffix).read_bytes() for suffix in (_TOKENS, _DONE)}
 
 
 def commit_segment(stem: Path, files: dict[str, bytes]) -> Segment:
-    """Commits a segment made elsewhere, its marker last."""
-    for suffix in (_TOKENS, _DOCUMENTS, _REJECTS, _MARKER):
-        if suffix in files:
-            path = stem.with_suffix(suffix)
-            commit_bytes(path, files[suffix], durable=False, over_spare=suffix == _TOKENS)
+    """Commits a segment made elsewhere."""
+    commit_bytes(stem.with_suffix(_TOKENS), files[_TOKENS], durable=False, over_spare=True)
+    commit_bytes(stem.with_suffix(_DONE), files[_DONE], durable=False)
     return load_segment(stem)
 
 
@@ -191,11 +172,12 @@ def find_segment(stem: Path) -> Segment | None:
     """
     try:
         segment = load_segment(stem)
-        suffixes = [_DOCUMENTS] + ([_REJECTS] if segment.marker.num_rejected else [])
-        found = tuple(_hash_file(stem.with_suffix(suffix)) for suffix in suffixes)
+        with open(stem.with_suffix(_DONE), "rb") as file:
+            file.readline()
+            rest = file.read()
     except (FileNotFoundError, ValidationError):
         return None
-    return segment if found == segment.marker.hashes[1 : 1 + len(found)] else None
+    return segment if xxhash.xxh3_128(rest).hexdigest() == segment.marker.hashes[1] else None
 
 
 def _hash_file(path: Path) -> str:

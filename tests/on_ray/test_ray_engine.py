@@ -65,4 +65,4 @@ def test_bad_input_on_a_node_is_told_as_it_would_be_here(cluster, inputs, tmp_pa
     (corpus / "zz.jsonl").write_bytes(b'{"text": 1}\n')
     with pytest.raises(ValueError, match=r"zz\.jsonl line 1.*must be a string"):
         tstdata.prepare(corpus, tmp_path / "out", tokenizer, 128, size_limit=200_000, engine="ray")
-    assert list((tmp_path / "out" / ".prepare").glob("task-*.json"))
+    assert list((tmp_path / "out" / ".prepare").glob("task-*.done"))
