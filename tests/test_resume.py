@@ -107,11 +107,15 @@ def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenize
     assert found | kept == found
 
 
-def test_a_segment_that_is_not_whole_is_made_again(tmp_path, corpus, tokenizer_dir, small_dataset):
+@pytest.mark.parametrize("suffix", [".tokens", ".done"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-2], lambda data: data[:-2] + b"\0?", lambda _: b""])
+def test_a_segment_that_is_not_whole_is_made_again(
+    tmp_path, corpus, tokenizer_dir, small_dataset, suffix, damage
+):
     out = tmp_path / "out"
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "8")).wait() != 0
-    segment = out / ".prepare" / "task-000000.tokens"
-    segment.write_bytes(segment.read_bytes()[:-2])
+    segment = out / ".prepare" / f"task-000000{suffix}"
+    segment.write_bytes(damage(segment.read_bytes()))
     assert start(corpus[0], out, tokenizer_dir, 1).wait() == 0
     assert tree(out) == tree(small_dataset)
 
