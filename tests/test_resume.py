@@ -98,12 +98,12 @@ def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenize
     out = tmp_path / "out"
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "8")).wait() != 0
     kept = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.done")}
-    assert len(kept) == 2
+    assert len(kept) in (2, 3)  # As the thread that writes shards is slow or fast.
     # The request, a shard and its entry, the shard's ids made spare, and for each task a spare file taken and
-    # three commits: somewhere in the second.
+    # two commits: at least one of them.
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "11")).wait() != 0
     found = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.done")}
-    assert len(found) > 2
+    assert len(found) > len(kept)
     assert found | kept == found
 
 
