@@ -96,11 +96,11 @@ def test_a_killed_parent_takes_its_workers_with_it_and_a_rerun_finishes(
 
 def test_a_resumed_run_does_not_repeat_finished_tasks(tmp_path, corpus, tokenizer_dir):
     out = tmp_path / "out"
-    assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "8")).wait() != 0
+    # The request, two commits of the first task, and perhaps some of the second one and of a shard.
+    assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "6")).wait() != 0
     kept = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.done")}
-    assert len(kept) in (2, 3)  # As the thread that writes shards is slow or fast.
-    # The request, a shard and its entry, the shard's ids made spare, and for each task a spare file taken and
-    # two commits: at least one of them.
+    assert len(kept) in (1, 2)
+    # The request, a shard, its entry and ids made spare, and for each task a spare file and two commits.
     assert start(corpus[0], out, tokenizer_dir, 1, DIE_AT_A_COMMIT.replace("COUNT", "11")).wait() != 0
     found = {path: path.stat().st_mtime_ns for path in out.glob(".prepare/task-*.done")}
     assert len(found) > len(kept)
