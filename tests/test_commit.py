@@ -10,6 +10,8 @@ from tstdata.commit import commit_bytes, committing, make_spare
 from tstdata.segments import LeftOut, collect_segment, commit_segment, write_segment
 from tstdata.shards import ShardLayout, write_index, write_shard
 
+LAYOUT = ShardLayout(seq_len=4, dtype="uint16")
+
 
 def everything(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
@@ -86,7 +88,21 @@ def test_the_ids_of_segments_are_written_over_spare_files_by_every_engine(tmp_pa
 def test_only_shards_are_taken_out_of_the_systems_memory(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(os, "posix_fadvise", lambda file, *how: told.append((os.fstat(file).st_size, how)))
-    layout = ShardLayout(seq_len=4, dtype="uint16")
-    entry = write_shard(tmp_path, 0, np.arange(8).reshape(2, 4), layout)
+    entry = write_shard(tmp_path, 0, np.arange(8).reshape(2, 4), LAYOUT)
     write_index(tmp_path, [entry])
     assert told == [(entry["raw_data"]["bytes"], (0, 0, os.POSIX_FADV_DONTNEED))]
+
+
+@pytest.mark.parametrize(
+    "commits", [commit_bytes, lambda path, data: write_shard(path.parent, 0, data, LAYOUT)]
+)
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, commits):
+    told = []
+    monkeypatch.setattr(
+        os, "fsync", lambda file, real=os.fsync: told.append(os.fstat(file).st_size) or real(file)
+    )
+    monkeypatch.setattr(
+        os, "replace", lambda *names, real=os.replace: told.append(names[1].name) or real(*names)
+    )
+    commits(tmp_path / "shard.00000.mds", np.arange(8).reshape(2, 4))
+    assert told == [(tmp_path / "shard.00000.mds").stat().st_size, "shard.00000.mds"]

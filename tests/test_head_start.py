@@ -121,3 +121,11 @@ def test_a_file_that_means_something_else_to_fastokens_gives_way_to_the_referenc
     texts = torture_texts(backend)
     assert find_difference(encoder, texts, HuggingFaceEncoder(backend).encode_batch(texts)) is None
     assert loaded == [of_file, backend.to_str()]
+
+
+def test_what_has_begun_does_not_begin_again(tokenizer_dir, monkeypatch):
+    started = HeadStart.of(str(tokenizer_dir))
+    monkeypatch.setattr(HeadStart, "of", None)
+    loaded = EncoderSpec(str(tokenizer_dir), None, False, "auto", ()).load(started)
+    assert loaded.head_start is started
+    started.end()
