@@ -48,18 +48,23 @@ def test_a_file_written_in_blocks_holds_the_bytes_and_shows_them_in_order(tmp_pa
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
 
 
-def test_whole_blocks_go_past_the_systems_memory_where_they_can(tmp_path):
+def test_whole_blocks_go_past_the_systems_memory_where_they_can(tmp_path, monkeypatch):
     try:
         os.close(os.open(tmp_path / "tried", os.O_WRONLY | os.O_CREAT | DIRECT))
         can = bool(DIRECT)
     except OSError:
         can = False
-    seen = []
+    written = []
+
+    class Seen(io.FileIO):
+        def write(self, data):
+            written.append((len(data), is_direct(self)))
+            return super().write(data)
+
+    monkeypatch.setattr(direct_writing.io, "FileIO", Seen)
     with open_direct(tmp_path / "file") as file:
-        write_blocks(io.BytesIO(some_bytes(2 * BLOCK_BYTES)), file, lambda _: seen.append(is_direct(file)))
-        assert seen == [can, can]
-        write_blocks(io.BytesIO(b"the rest"), file, lambda _: None)
-        assert not is_direct(file)
+        write_blocks(io.BytesIO(some_bytes(2 * BLOCK_BYTES + 4096)), file, lambda _: None)
+    assert written == [(BLOCK_BYTES, can), (BLOCK_BYTES, can), (4096, False)]
 
 
 @pytest.mark.parametrize("refusal", [errno.EINVAL, errno.EOPNOTSUPP])

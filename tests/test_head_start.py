@@ -129,3 +129,9 @@ def test_what_has_begun_does_not_begin_again(tokenizer_dir, monkeypatch):
     loaded = EncoderSpec(str(tokenizer_dir), None, False, "auto", ()).load(started)
     assert loaded.head_start is started
     started.end()
+
+
+def test_what_is_not_wanted_does_not_begin(tokenizer_dir):
+    spec = EncoderSpec(str(tokenizer_dir), None, False, "reference", ())
+    assert spec.fast_path == ""
+    assert spec.load().head_start is None

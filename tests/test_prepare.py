@@ -180,16 +180,24 @@ def test_the_whole_corpus_is_read_in_batches_and_loses_nothing(
     assert {1, 2} <= set(map(len, batches)) <= {1, 2, 3}
 
 
-def test_many_document_files_say_the_same_as_one(tmp_path, small_dataset, corpus, tokenizer_dir, monkeypatch):
+@pytest.mark.parametrize("files_wanted", [1, 2, 5])
+@pytest.mark.parametrize("more", [0, 1])
+def test_many_document_files_say_the_same_as_one(
+    tmp_path, small_dataset, corpus, tokenizer_dir, monkeypatch, files_wanted, more
+):
     from tstdata import merging
 
-    monkeypatch.setattr(merging, "_DOCUMENTS_A_FILE", 7)
+    num_documents = tstdata.DatasetCard.load(small_dataset).num_documents
+    a_file = num_documents // files_wanted + more
+    monkeypatch.setattr(merging, "_DOCUMENTS_A_FILE", a_file)
+    monkeypatch.setattr(merging, "_ROWS_A_GROUP", 3)
     monkeypatch.setitem(merging._DOCUMENTS_FORMAT, "row_group_size", 3)
     monkeypatch.setattr(tasks, "_TASK_BYTES", 50_000)
     tstdata.prepare(corpus[0], tmp_path / "out", tokenizer_dir, SMALL_SEQ_LEN)
     files = sorted((tmp_path / "out" / "documents").glob("*"))
     tables = [pq.read_table(path) for path in files]
-    assert [len(table) for table in tables[:-1]] == [7] * (len(files) - 1)
+    whole, rest = divmod(num_documents, a_file)
+    assert [len(table) for table in tables] == [a_file] * whole + [rest] * bool(rest)
     merged = [record for table in tables for record in table.to_pylist()]
     assert merged == pq.read_table(small_dataset / "documents" / "documents.00000.parquet").to_pylist()
     assert tstdata.verify(tmp_path / "out").ok
