@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from tstdata.commit import commit_bytes, committing, make_spare
-from tstdata.segments import LeftOut, collect_segment, commit_segment, write_segment
+from tstdata.packing import PackedBatch
+from tstdata.segments import (
+    DOCUMENT,
+    LeftOut,
+    TokenStream,
+    collect_segment,
+    commit_segment,
+    write_segment,
+)
 from tstdata.shards import ShardLayout, write_index, write_shard
 
 LAYOUT = ShardLayout(seq_len=4, dtype="uint16")
@@ -82,6 +90,28 @@ def test_the_ids_of_segments_are_written_over_spare_files_by_every_engine(tmp_pa
     commit_segment(tmp_path / "task-2", files)
     assert not any((tmp_path / "spares").iterdir())
     assert (tmp_path / "task-2.tokens").read_bytes() == files[".tokens"]
+
+
+def test_ids_are_read_while_another_thread_adds_more(tmp_path):
+    class Slow(list):
+        """A list that is read when something has been added to it, and something else not yet."""
+
+        def append(self, one):
+            super().append(one)
+            if len(self) == 2:
+                read.append(stream.read(0, 8).tolist())
+
+    ids = np.arange(8, dtype="uint32")
+    batch = (np.zeros(1, DOCUMENT), PackedBatch(ids, np.array([8])))
+    segments = [
+        write_segment(tmp_path / f"task-{n}", [batch], "uint32", [], "x", LeftOut()) for n in range(2)
+    ]
+    stream, read = TokenStream("uint32"), []
+    stream._segments = Slow()
+    for segment in segments:
+        stream.append(segment)
+    assert read == [ids.tolist()]
+    assert stream.read(0, 16).tolist() == ids.tolist() * 2
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system can't be told")

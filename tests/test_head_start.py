@@ -3,6 +3,8 @@
 import shutil
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import orjson
@@ -11,8 +13,8 @@ import pytest
 from tstdata import fast_encoder, head_start
 from tstdata.encoder import HuggingFaceEncoder
 from tstdata.engine import EncoderSpec
-from tstdata.fast_encoder import choose_encoder, find_difference
-from tstdata.head_start import HeadStart, load_fastokens
+from tstdata.fast_encoder import FastEncoder, choose_encoder, find_difference
+from tstdata.head_start import HeadStart, load_fastokens, panics_as_errors
 from tstdata.tokenizer import load_tokenizer
 from tstdata.torture import torture_texts
 
@@ -135,3 +137,49 @@ def test_what_is_not_wanted_does_not_begin(tokenizer_dir):
     spec = EncoderSpec(str(tokenizer_dir), None, False, "reference", ())
     assert spec.fast_path == ""
     assert spec.load().head_start is None
+
+
+class Panic(BaseException):
+    """As those of Rust: no Exception."""
+
+
+def panic(*_, **__):
+    raise Panic("index out of bounds")
+
+
+def test_a_panic_while_it_loads_is_as_any_failure(tokenizer_dir, monkeypatch):
+    monkeypatch.setattr("fastokens.Tokenizer.from_json_str", panic)
+    backend = load_tokenizer(tokenizer_dir).backend
+    _, warning = choose_encoder(backend, "auto", [], head_start=HeadStart.of(str(tokenizer_dir)))
+    assert "can't load this tokenizer (Panic: index out of bounds)" in warning
+
+
+def test_a_panic_on_the_proof_is_as_any_difference(tokenizer_dir):
+    backend = load_tokenizer(tokenizer_dir).backend
+    broken = SimpleNamespace(encode_batch_flat=panic)
+    fast = FastEncoder(backend, HuggingFaceEncoder(backend), broken)
+    assert "fails on the texts of the proof (Panic: " in find_difference(fast, ["a"], ([], []))
+    for end in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(end), panics_as_errors():
+            raise end
+
+
+def test_what_the_reference_cannot_encode_proves_nothing(tokenizer_dir):
+    class Failing(HuggingFaceEncoder):
+        def encode_batch(self, texts):
+            raise Exception("no ids")
+
+    backend = load_tokenizer(tokenizer_dir).backend
+    reference = Failing(backend)
+    for begun in (None, HeadStart.of(str(tokenizer_dir))):
+        encoder, warning = choose_encoder(backend, "auto", [], reference, begun)
+        assert encoder is reference
+        assert "can't be held to the reference, which fails on the texts of the proof (no ids)" in warning
+
+
+def test_a_path_that_cannot_be_read_gives_none(monkeypatch):
+    def refuse(_):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert HeadStart.of("tokenizer") is None

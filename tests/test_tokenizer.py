@@ -1,16 +1,19 @@
 """Tokenizers: text is encoded as text, end-of-text is never guessed, and two unlike ones are told apart."""
 
 import shutil
+import string
 from pathlib import Path
 
 import orjson
 import pytest
 from conftest import BEGIN_OF_TEXT, END_OF_TEXT
+from test_prepare import write_jsonl
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
+import tstdata
 from tstdata.encoder import HuggingFaceEncoder
-from tstdata.identity import check_same_tokenizer, identify
+from tstdata.identity import PROBE, check_same_tokenizer, identify
 from tstdata.tokenizer import load_tokenizer
 
 
@@ -180,3 +183,38 @@ def test_unlike_tokenizers_are_told_apart(tokenizer_dir, tmp_path):
 def test_vocab_size_is_one_more_than_the_highest_id():
     holed = Tokenizer(models.WordLevel({"a": 0, "b": 9}, unk_token="a"))
     assert identify(holed)["vocab_size"] == 10
+
+
+def letters_only(folder: Path, letters: str) -> Path:
+    """A tokenizer that has ids for some characters and no unknown token."""
+    pieces = [("<eot>", -1.0), ("\u2581", -1.0), *((letter, -1.0) for letter in sorted(set(letters) - {" "}))]
+    tokenizer = Tokenizer(models.Unigram(pieces))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_a_tokenizer_that_has_no_ids_for_many_texts_is_refused(tmp_path):
+    tokenizer = letters_only(tmp_path / "t", string.printable)
+    with pytest.raises(ValueError, match=r"fails on a text of many scripts .*unk_id.* unknown token"):
+        load_tokenizer(tokenizer, "<eot>")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_text_without_ids_is_a_bad_document(tmp_path, workers, monkeypatch):
+    tokenizer = letters_only(tmp_path / "t", PROBE + string.printable)
+    texts = [["plain words"] * 4, ["plain", "\u1230 words", "words"]]
+    sources = [write_jsonl(tmp_path / f"{n}.jsonl", some) for n, some in enumerate(texts)]
+    monkeypatch.setattr("tstdata.tasks._TASK_BYTES", 1)
+    arguments = (sources, tmp_path / "out", tokenizer, 8)
+    with (
+        pytest.warns(UserWarning, match="using the reference"),
+        pytest.raises(ValueError, match=r"1\.jsonl line 2: .* has no ids for it \(Exception: .*unk_id"),
+    ):
+        tstdata.prepare(*arguments, eos_token="<eot>", workers=workers)
+    with pytest.warns(UserWarning, match="using the reference"):
+        report = tstdata.prepare(*arguments, eos_token="<eot>", workers=workers, on_error="skip")
+    assert (report.card.num_documents, report.card.num_rejected) == (6, 1)
+    (reject,) = map(orjson.loads, (tmp_path / "out" / "rejects.jsonl").read_bytes().splitlines())
+    assert (reject["path"], reject["place"]) == (str(sources[1]), 2)

@@ -132,11 +132,11 @@ import signal, sys, tstdata, tstdata.tasks
 tstdata.tasks._TASK_BYTES = 50
 {before}
 sources, out, tokenizer = sys.argv[1:]
-tstdata.prepare(sources, out, tokenizer, 4, workers=2)
+tstdata.prepare(sources, out, tokenizer, 4, workers=2, progress=True)
 """
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_standard_streams_that_are_closed_are_not_missed(tmp_path, tokenizer_dir, closed):
     write_jsonl(tmp_path / "a.jsonl", ["some text"] * 9)
     arguments = [tmp_path / "a.jsonl", tmp_path / "out", tokenizer_dir]

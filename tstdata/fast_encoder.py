@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .encoder import ADOPTED, Encoder, HuggingFaceEncoder, Ids, Lengths, reference_name
-from .head_start import HeadStart, load_fastokens
+from .head_start import HeadStart, load_fastokens, panics_as_errors
 from .library_tokenizers import LibraryEncoder
 from .splitting import splits_first
 from .tokenizer import KnownTokenizer, LoadedTokenizer
@@ -42,7 +42,8 @@ class FastEncoder:
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, Lengths]:
         """See `Encoder`."""
-        ids, offsets = self._backend.encode_batch_flat(list(texts), False, split_special_tokens=True)
+        with panics_as_errors():
+            ids, offsets = self._backend.encode_batch_flat(list(texts), False, split_special_tokens=True)
         lengths = np.diff(np.frombuffer(offsets, "<u8")).astype(np.int64)
         return np.frombuffer(ids, "<u4"), lengths
 
@@ -97,17 +98,22 @@ def choose_encoder(
         return reference, None
     texts = [*torture_texts(backend), *sample]
     trouble: str | None = None
-    wanted = reference.encode_batch(texts)  # While a head start goes on.
+    wanted: tuple[Ids, Lengths] | Exception
+    try:
+        wanted = reference.encode_batch(texts)  # While a head start goes on.
+    except Exception as error:  # Whatever a tokenizer's library raises on a text that it has no ids for.
+        wanted = error
     # A file may mean something else to fastokens than to the reference, whose own text of it is plainer.
     started = head_start.take(backend) if head_start is not None else None
     for loaded in [None] if started is None else [started, None]:
         try:
             fast: Any = FastEncoder(backend, reference, loaded)
-            trouble = find_difference(fast, texts, wanted)
         except ValueError as error:
             trouble = f"can't load this tokenizer ({error})"
         except ImportError as error:
             trouble = f"can't be imported ({error})"
+        else:
+            trouble = find_difference(fast, texts, wanted)
         if trouble is None:
             return fast, None
     if wish == "fast":
@@ -117,9 +123,19 @@ def choose_encoder(
     )
 
 
-def find_difference(fast: Encoder, texts: Sequence[str], wanted: tuple[Ids, Lengths]) -> str | None:
-    """Returns where the encoder's ids of texts are not the wanted ones, or None."""
-    results = [fast.encode_batch(texts), wanted]
+def find_difference(
+    fast: Encoder, texts: Sequence[str], wanted: tuple[Ids, Lengths] | Exception
+) -> str | None:
+    """Returns where the encoder's ids of texts are not the wanted ones, or None.
+
+    `wanted` may be what the reference raised on them: then nothing can be said for the encoder.
+    """
+    if isinstance(wanted, Exception):
+        return f"can't be held to the reference, which fails on the texts of the proof ({wanted})"
+    try:
+        results = [fast.encode_batch(texts), wanted]
+    except Exception as error:
+        return f"fails on the texts of the proof ({error})"
     if all(np.array_equal(mine, right) for mine, right in zip(*results, strict=True)):
         return None
     stops = [np.cumsum(lengths) for _, lengths in results]

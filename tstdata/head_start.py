@@ -4,8 +4,10 @@ It counts only if the reference, with its config's tokens added, has no other ad
 what it gives has to prove itself like any fast encoder.
 """
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +33,24 @@ def load_fastokens(definition: str) -> Any:
     import fastokens  # type: ignore[import-untyped]
 
     try:
-        loaded = fastokens.Tokenizer.from_json_str(definition)
+        with panics_as_errors():
+            loaded = fastokens.Tokenizer.from_json_str(definition)
     except Exception as error:  # Whatever a native library raises on what it does not know.
         raise ValueError(str(error)) from None
     loaded.no_truncation()
     loaded.no_padding()
     return loaded
+
+
+@contextlib.contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Raises a RuntimeError where a library of Rust panics, which for Python is no Exception."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as panic:
+        raise RuntimeError(f"{type(panic).__name__}: {panic}") from None
 
 
 class HeadStart:
@@ -55,8 +69,11 @@ class HeadStart:
     @classmethod
     def of(cls, path: str) -> "HeadStart | None":
         """Begins with the `tokenizer.json` at a path or in it; None if it is another library's tokenizer."""
-        file = Path(path) / TOKENIZER_FILE if Path(path).is_dir() else Path(path)
-        return cls(file) if file.suffix == ".json" and file.is_file() else None
+        try:
+            file = Path(path) / TOKENIZER_FILE if Path(path).is_dir() else Path(path)
+            return cls(file) if file.suffix == ".json" and file.is_file() else None
+        except (OSError, RuntimeError):  # Not readable, or no more threads: told of without a head start.
+            return None
 
     def _load(self) -> None:
         try:

@@ -71,9 +71,8 @@ def write_documents(
 
 def _placed(segments: Sequence[Segment], num_sources: int) -> Iterator[npt.NDArray[np.void]]:
     """Yields each segment's records, their places counted from the beginning of their source."""
-    lines = [
-        0
-    ] * num_sources  # Of each source, those of its pieces so far: a segment counts from its piece's.
+    # Of each source, those of its pieces so far: a segment counts from its piece's.
+    lines = [0] * num_sources
     for segment in segments:
         records = segment.documents()
         for piece in segment.marker.pieces:
@@ -89,11 +88,13 @@ def _by_file(found: Iterator[npt.NDArray[np.void]]) -> Iterator[npt.NDArray[np.v
     for records in found:
         waiting.append(records)
         num_waiting += len(records)
-        while num_waiting >= _DOCUMENTS_A_FILE:
+        if num_waiting >= _DOCUMENTS_A_FILE:
             whole = np.concatenate(waiting)
-            yield whole[:_DOCUMENTS_A_FILE]
-            waiting, num_waiting = [whole[_DOCUMENTS_A_FILE:]], num_waiting - _DOCUMENTS_A_FILE
-            is_first = False
+            num_waiting %= _DOCUMENTS_A_FILE
+            stop = len(whole) - num_waiting
+            for at in range(0, stop, _DOCUMENTS_A_FILE):
+                yield whole[at : at + _DOCUMENTS_A_FILE]
+            waiting, is_first = [whole[stop:]], False
     if num_waiting or is_first:
         yield np.concatenate(waiting)
 

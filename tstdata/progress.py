@@ -37,7 +37,7 @@ class Progress:
             unit=unit,
             unit_scale=True,
             file=sys.stderr,
-            disable=not shown,
+            disable=not shown or sys.stderr is None,  # Closed: nobody would see it.
             mininterval=0.5,
         )
         self._lock = threading.Lock()

@@ -220,18 +220,16 @@ class TokenStream:
 
     def _parts(self, start: int, stop: int) -> Iterator[BytesIO | FilePart]:
         yield BytesIO(view_bytes(self._head[start:stop]))
-        width = self._dtype.itemsize
-        for index in range(max(0, bisect_right(self._starts, start) - 1), len(self._segments)):
-            first, end = self._starts[index], self._starts[index + 1]
-            if first >= stop:
-                return
-            begin = max(first, start)
-            # Read, not mapped: a mapped page costs a fault to hash and another one to write.
-            yield FilePart(
-                self._segments[index].stem.with_suffix(_TOKENS),
-                (begin - first) * width,
-                (min(end, stop) - begin) * width,
-            )
+        at = max(start, len(self._head))
+        index, width = bisect_right(self._starts, at) - 1, self._dtype.itemsize
+        while at < stop:  # No further: what comes then may just be taken in by another thread.
+            first, end = self._starts[index], min(stop, self._starts[index + 1])
+            if at < end:
+                # Read, not mapped: a mapped page costs a fault to hash and another one to write.
+                tokens = self._segments[index].stem.with_suffix(_TOKENS)
+                yield FilePart(tokens, (at - first) * width, (end - at) * width)
+                at = end
+            index += 1
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
         """Returns the ids at positions start <= i < stop."""

@@ -16,6 +16,7 @@ import queue
 import select
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,7 @@ def _ending_with_input() -> Iterator[None]:
 
 def _fork(pipes: Sequence[Pipe], encoder: Encoder, answers: BinaryIO) -> dict[int, int]:
     """Forks the workers; returns the number of each by its process id."""
+    _wait_for_threads()
     gc.collect()
     gc.freeze()  # A collection writes to every object there is: no page would stay shared.
     workers = {}
@@ -98,6 +100,15 @@ def _fork(pipes: Sequence[Pipe], encoder: Encoder, answers: BinaryIO) -> dict[in
         for end in pipe:
             os.close(end)
     return workers
+
+
+def _wait_for_threads() -> None:
+    """Waits for the system to end threads that Python knows to have ended, where it tells of them."""
+    with contextlib.suppress(OSError):
+        for _ in range(1000):
+            if len(os.listdir("/proc/self/task")) == 1:
+                return
+            time.sleep(0.001)
 
 
 def _run_tasks(encoder: Encoder, inbox: int, outbox: int) -> NoReturn:

@@ -160,13 +160,13 @@ def write_shard_bytes(
     raw, zipped = _Listing(raw_name), None
     with Joined([io.BytesIO(head), rows]) as reader:
         if layout.compression is None or zip_name is None:
-            raw.write(reader, out)
+            raw.write(reader, out, num_bytes)
         else:
             whole = bytearray(num_bytes)
             raw.add(memoryview(whole)[: read_into(reader, memoryview(whole))])
-            zipped = _Listing(zip_name)
-            zipped.write(io.BytesIO(compress_shard(whole, layout.compression)), out)
-    assert raw.num_bytes == num_bytes
+            assert raw.num_bytes == num_bytes
+            zipped, packed = _Listing(zip_name), compress_shard(whole, layout.compression)
+            zipped.write(io.BytesIO(packed), out, len(packed))
     return {
         "samples": num_rows,
         "raw_data": raw.entry(),
@@ -186,10 +186,11 @@ class _Listing:
         self._digest.update(data)
         self.num_bytes += len(data)
 
-    def write(self, reader: io.RawIOBase | io.BytesIO, out: Path) -> None:
-        """Commits the file to a directory."""
+    def write(self, reader: io.RawIOBase | io.BytesIO, out: Path, num_bytes: int) -> None:
+        """Commits the file, of so many bytes, to a directory."""
         with committing_large(out / self._name) as file:
             write_blocks(reader, file, self.add)
+            assert self.num_bytes == num_bytes
 
     def entry(self) -> dict[str, Any]:
         hashes = {"xxh64": self._digest.hexdigest()}

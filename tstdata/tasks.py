@@ -21,7 +21,7 @@ from .source_file import SourceFile
 from .spot_check import check_batch
 
 # Large files are cut into pieces of so many bytes, and small ones share a task: one task a file would cost
-# three files of our own for each.
+# two files of our own for each.
 _TASK_BYTES = 8 << 20
 _BATCH_DOCUMENTS = 4096
 
@@ -201,6 +201,11 @@ def _encode(
     except LongDocumentError as error:
         rejects.add(Reject(batch.places[0], str(error)))
         batch, (ids, lengths) = Run((), ()), encoder.encode_batch([])
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # Whatever a tokenizer's library raises on a text that it has no ids for.
+        batch = _encodable(batch, job, encoder, rejects)
+        ids, lengths = _ids_of(batch.texts, job, encoder)
     differing = check_batch(encoder, batch, ids, lengths, (one.source, one.piece.start))
     if differing is not None:
         reason = (
@@ -222,8 +227,24 @@ def _encode(
     return places, pack(ids, lengths, job.eos_id, job.bos_id, job.dtype)
 
 
+def _encodable(batch: Run, job: EncodeJob, encoder: Encoder, rejects: _Rejects) -> Run:
+    """Returns the documents that have ids; the others are rejected."""
+    places: list[int] = []
+    texts: list[str] = []
+    for place, text in batch.documents():
+        try:
+            _ids_of([text], job, encoder)
+        except Exception as error:
+            reason = f"{encoder.name} has no ids for it ({type(error).__name__}: {error}). Leave it out."
+            rejects.add(Reject(place, reason))
+        else:
+            places.append(place)
+            texts.append(text)
+    return Run(places, texts)
+
+
 def _ids_of(texts: Sequence[str], job: EncodeJob, encoder: Encoder) -> tuple[Ids, Lengths]:
-    if encoder.name == ADOPTED or not is_long(texts[0]):
+    if encoder.name == ADOPTED or not texts or not is_long(texts[0]):
         return encoder.encode_batch(texts)
     ids = encode_long(texts[0], encoder, job.most_whole)
     return ids, np.array([len(ids)], np.int64)

@@ -127,13 +127,20 @@ def load_tokenizer(
             f"{path}: begin-of-text and end-of-text are the same token {eos_token!r}; document ends would be "
             "ambiguous. Leave out --bos, or name another token with --eos-token."
         )
+    try:
+        identified = identify(backend)
+    except Exception as error:  # Whatever a tokenizer's library raises.
+        raise ValueError(
+            f"{path}: the tokenizer fails on a text of many scripts ({error}). It needs ids for every text: "
+            "an unknown token, or bytes to fall back to."
+        ) from None
     identity = TokenizerIdentity(
         files={name: file_sha256(file) for name, file in files.items()},
         eos_token=eos_token,
         eos_id=eos_id,
         bos_token=bos_token,
         bos_id=bos_id,
-        **identify(backend),
+        **identified,
     )
     return LoadedTokenizer(backend, files, identity, library)
 
