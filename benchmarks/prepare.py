@@ -118,7 +118,7 @@ def one_core(corpus: Path, tokenizer: Path, args: argparse.Namespace) -> None:
             rate = f"{rates[name]:>8.2f} MB/s on {smaller_text:.0f} MB"
         print(f"  {name:<18} {value:>8.2f} s {rate}")
     print(f"  tst prepare without start-up: {text / statistics.median(net):.2f} MB/s")
-    print(f"bytes per token: {stored_bytes_per_token(args.work / 'out-1'):.2f} stored")
+    print(f"bytes per token: {stored_bytes_per_token(args.work / 'out'):.2f} stored")
     for name, target in (("encoder alone", " (target 0.65)"), ("encoder, to lists", "")):
         ratio = statistics.median(bare / ours for bare, ours in zip(rounds[name], net, strict=True))
         print(f"ratio to the {name} (start-up excluded): {ratio:.2f}{target}")
