@@ -14,8 +14,8 @@ from tstdata.finding import Search
 from tstdata.shard_reading import read_tokens
 
 
-def search(dataset, text: str, most_found: int = 1000, most_tokens: int = 1 << 40, row: int = 0):
-    one = Search(DatasetFiles(dataset), tstdata.DatasetCard.load(dataset), text, most_tokens, row)
+def search(dataset, text: str, most_found: int = 1000, most_tokens: int = 1 << 40, start: int = 0):
+    one = Search(DatasetFiles(dataset), tstdata.DatasetCard.load(dataset), text, most_tokens, start)
     return list(one.run(most_found)), one
 
 
@@ -45,19 +45,16 @@ def test_all_documents_that_hold_a_text_are_found_and_no_others(
 
 def test_a_search_stops_where_it_was_told_and_goes_on_from_there(small_dataset):
     everything, _ = search(small_dataset, "import")
-    found, rows = [], []
-    row = 0
-    while True:
-        some, state = search(small_dataset, "import", most_tokens=5_000, row=row)
-        found += some
-        if state.is_done or state.next_row == row:
-            break
-        row = state.next_row
-        rows.append(row)
-    assert rows == sorted(rows)
-    assert len(rows) > 3
-    places = [(one.path, one.place) for one in found]
-    assert list(dict.fromkeys(places)) == [(one.path, one.place) for one in everything]
+    for limits in ({"most_tokens": 5_000}, {"most_tokens": 1}, {"most_found": 1}, {"most_found": 2}):
+        found, starts, is_done = [], [0], False
+        while not is_done:
+            some, state = search(small_dataset, "import", start=starts[-1], **limits)
+            found += some
+            is_done = state.is_done
+            assert is_done or state.next_token > starts[-1]
+            starts.append(state.next_token)
+        assert len(starts) > 3
+        assert found == everything
     some, state = search(small_dataset, "import", most_found=3)
     assert some == everything[:3]
     assert not state.is_done
@@ -82,7 +79,7 @@ def test_the_histograms_count_every_document(small_dataset, corpus, monkeypatch)
 def test_the_command_finds_and_shows_histograms_and_the_largest_sources(small_dataset, capsys):
     assert cli.main(["inspect", str(small_dataset), "--find", "import", "--hits", "2"]) == 0
     out = capsys.readouterr().out
-    assert "2 documents found; not searched to the end: go on with --row" in out
+    assert "2 documents found; not searched to the end: go on with --find-from" in out
     assert "a.jsonl line " in out
     assert cli.main(["inspect", str(small_dataset), "--find", "import", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["found"][0]["place_kind"] == "line"
@@ -93,6 +90,9 @@ def test_the_command_finds_and_shows_histograms_and_the_largest_sources(small_da
     sizes = [int(line.split()[-2].replace(",", "")) for line in out.splitlines() if line.endswith(" tokens")]
     assert sizes == sorted(sizes, reverse=True)
     assert cli.main(["inspect", str(small_dataset), "--find", ""]) == 2
+    for option in ("--hits", "--find-tokens", "--find-from", "--row"):
+        assert cli.main(["inspect", str(small_dataset), "--find", "import", option, "-1"]) == 2
+        assert f"error: {option} is -1; the least is " in capsys.readouterr().err
 
 
 def test_a_text_across_the_border_of_two_windows_is_found(small_dataset, corpus, tokenizer, monkeypatch):

@@ -4,8 +4,8 @@
 
 --row decodes a row as tokens or as bags, and names the documents it comes from: with --bag-size S the rows
 N .. N+S-1 are one bag row, S consecutive tokens make each of its bags. --find shows the documents that hold a
-text and the rows where they do; it decodes the dataset from --row on, up to --hits documents or --find-tokens
-tokens.
+text and the rows where they do; it decodes the documents that end after token --find-from, or that --row and
+those after it hold, until --hits are found, and begins none after --find-tokens tokens.
 """
 
 import argparse
@@ -43,8 +43,9 @@ def main(argv: list[str] | None = None) -> int:
         type=int,
         default=200_000_000,
         metavar="N",
-        help="search no more than N tokens (default: 200,000,000)",
+        help="begin no document after N tokens (default: 200,000,000)",
     )
+    add("--find-from", type=int, metavar="TOKEN", help="go on where an earlier search said that it stopped")
     add("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     from tstdata.card import DatasetCard
@@ -75,19 +76,29 @@ def main(argv: list[str] | None = None) -> int:
 def _find(files: "DatasetFiles", card: "DatasetCard", args: argparse.Namespace) -> int:
     from tstdata.finding import Search
 
-    if not args.find or args.hits < 1 or args.find_tokens < 1:
-        raise ValueError("--find needs a text, and --hits and --find-tokens 1 or more.")
-    search = Search(files, card, args.find, args.find_tokens, args.row or 0)
+    if not args.find:
+        raise ValueError("--find needs a text.")
+    row, start = args.row or 0, args.find_from or 0
+    limits = {
+        "hits": (args.hits, 1),
+        "find-tokens": (args.find_tokens, 1),
+        "find-from": (start, 0),
+        "row": (row, 0),
+    }
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise ValueError(f"--{name} is {value}; the least is {least}.")
+    search = Search(files, card, args.find, args.find_tokens, start or row * card.seq_len)
     hits = [dataclasses.asdict(found) for found in search.run(args.hits, progress=True)]
     if args.json:
-        print(json.dumps({"found": hits, "next_row": None if search.is_done else search.next_row}))
+        print(json.dumps({"found": hits, "next_token": None if search.is_done else search.next_token}))
         return 0
     for hit in hits:
         rows = f"row {hit['first_row']}"
         if hit["last_row"] != hit["first_row"]:
             rows = f"rows {hit['first_row']} to {hit['last_row']}"
         print(f"{hit['path']} {hit['place_kind']} {hit['place']}  {rows}  {_quoted(hit['context'])}")
-    go_on = f"not searched to the end: go on with --row {search.next_row}"
+    go_on = f"not searched to the end: go on with --find-from {search.next_token}"
     end = "searched to the end" if search.is_done else go_on
     print(f"{len(hits)} documents found; {end}")
     return 0

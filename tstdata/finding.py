@@ -32,28 +32,31 @@ class Found:
 
 @dataclass
 class Search:
-    """A search through the documents from the row `next_row` on, of no more than `most_tokens` tokens."""
+    """A search through the documents that end after token `next_token`.
+
+    It begins none after `most_tokens` tokens.
+    """
 
     files: DatasetFiles
     card: DatasetCard
     text: str
     most_tokens: int
-    next_row: int = 0
+    next_token: int = 0
     is_done: bool = False
 
     def run(self, most_found: int, progress: bool = False) -> Iterator[Found]:
-        """Yields the documents that hold the text; afterwards `is_done`, or `next_row` is where to go on.
+        """Yields the documents that hold the text; afterwards `is_done`, or `next_token` is where to go on.
 
         Raises:
             ValueError: A shard is damaged.
             OSError: A file can't be read.
         """
         backend = stored_tokenizer(self.files, self.card).backend
-        start, number = self.next_row * self.card.seq_len, 0
+        start, number = self.next_token, 0
         stop = min(start + self.most_tokens, self.card.num_tokens)
         with Progress("searching", (stop - start) * 4, progress) as bar:
             for record in records_from(self.files, self.card, start):
-                self.next_row = record.first_token // self.card.seq_len
+                self.next_token = record.first_token
                 if record.first_token >= stop or number >= most_found:
                     return
                 found = self._search(record, backend)
