@@ -199,3 +199,16 @@ def test_a_changed_selection_or_key_in_the_same_output_is_refused_by_name(corpus
     tstdata.prepare(corpus_of, tmp_path / "two", tokenizer_dir, 8)
     with pytest.raises(ValueError, match="was read by the key 'text', now 'body'"):
         tstdata.prepare(f"{corpus_of}::body", tmp_path / "two", tokenizer_dir, 8)
+
+
+def test_what_holds_the_two_datasets_of_a_holdout_is_told_from_others(tmp_path, tokenizer_dir, capsys):
+    texts = [f"text number {number} of a few words" for number in range(200)]
+    source, out = write_jsonl(tmp_path / "a.jsonl", texts), tmp_path / "out"
+    tstdata.prepare(source, out, tokenizer_dir, 4, holdout=0.2)
+    with pytest.raises(
+        FileNotFoundError, match=r"two datasets of a holdout\. Give .*out/train or .*out/val\."
+    ):
+        tstdata.DatasetCard.load(out)
+    with pytest.raises(FileExistsError, match=r"of a holdout\..* --holdout included"):
+        tstdata.prepare(source, out, tokenizer_dir, 4)
+    assert tstdata.prepare(source, out, tokenizer_dir, 4, holdout=0.2).already_done

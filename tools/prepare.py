@@ -178,7 +178,7 @@ def _result(report: "PrepareReport") -> str:
     assert card is not None
     per_token = report.stored_bytes / (card.num_rows * card.seq_len)
     if report.already_done:
-        print(f"{report.out} holds this very dataset already: nothing to do", file=sys.stderr)
+        print(f"{report.out} holds what these sources give already: nothing to do", file=sys.stderr)
     return "\n".join(
         [
             f"rows             {card.num_rows:,} of {card.seq_len} tokens, in {card.num_shards:,} shards",

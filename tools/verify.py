@@ -29,8 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--repair", action="store_true", help="make damaged shards again from the corpus")
     args = parser.parse_args(argv)
-    if args.workers < 1 or args.sources < 0:
-        parser.error(f"--workers is {args.workers} and --sources {args.sources}; 1 and 0 are the least.")
+    for name, value, least in (("workers", args.workers, 1), ("sources", args.sources, 0)):
+        if value < least:
+            parser.error(f"--{name} is {value}; the least is {least}.")
     import tstdata
 
     report = tstdata.verify(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .commit import commit_bytes
 from .dataset_files import DatasetFiles, DatasetPath
+from .selection import TRAIN, VAL
 
 CARD_FILE = "dataset.json"
 FORMAT_VERSION = 2
@@ -152,6 +153,11 @@ class DatasetCard(_Record):
         try:
             data = files.read(CARD_FILE)
         except (FileNotFoundError, NotADirectoryError):
+            if files.exists(f"{TRAIN}/{CARD_FILE}"):
+                raise FileNotFoundError(
+                    f"{path} does not exist: {dataset} holds the two datasets of a holdout. Give "
+                    f"{files.path(TRAIN)} or {files.path(VAL)}."
+                ) from None
             raise FileNotFoundError(
                 f"{path} does not exist: {dataset} is no finished bag-shard dataset. If a `tst prepare` into "
                 "it was interrupted, run the same command again to go on."

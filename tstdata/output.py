@@ -14,6 +14,7 @@ from .file_systems import exists, join
 from .options import PrepareOptions
 from .request import MadeOf, Request, differences, unlike
 from .segments import Segment, load_segment, segment_stem
+from .selection import TRAIN
 from .source_changes import since_card, since_request
 from .source_file import SourceFile
 from .tasks import Task
@@ -33,6 +34,11 @@ def check_output(out: Path) -> None:
     """
     _check_no_file(out)
     ours = (out / CARD_FILE).exists() or (out / WORK_DIR).exists()
+    if (out / TRAIN / CARD_FILE).exists() and not ours:
+        raise FileExistsError(
+            f"{out} holds the two datasets of a holdout. Run the same command as before, --holdout included, "
+            "or give another --out."
+        )
     if out.is_dir() and not ours and (names := sorted(os.listdir(out))):
         raise FileExistsError(
             f"{out} is not empty (it has {', '.join(names[:3])}) and no preparation began it. Give another "

@@ -90,7 +90,8 @@ class ShardLayout:
         if self.rows_per_shard < 1:
             raise ValueError(
                 f"one row of seq_len {self.seq_len} takes {self.row_bytes} bytes and does not fit into a "
-                f"shard of {self.size_limit} bytes. Give a smaller --seq-len or a larger --size-limit."
+                f"shard of {self.size_limit} bytes beside {12 + len(self.config_bytes)} of its "
+                "header. Give a smaller --seq-len or a larger --size-limit."
             )
         compression_level(self.compression)
 
