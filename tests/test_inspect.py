@@ -149,3 +149,10 @@ def test_the_prepare_command_prints_its_result_and_then_that_it_is_done(tmp_path
     assert again.out == first.out
     assert "already: nothing to do" in again.err
     assert cli.main([*command, "--eos-token", "nope"]) == 2
+
+
+def test_a_lost_tokenizer_is_named_and_looked_for_nowhere_else(small_dataset, tmp_path):
+    dataset = shutil.copytree(small_dataset, tmp_path / "data")
+    shutil.rmtree(dataset / "tokenizer")
+    with pytest.raises(FileNotFoundError, match=r"data/tokenizer/.* is missing: copy it from the tokenizer"):
+        inspect_row(dataset, 0)

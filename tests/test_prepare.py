@@ -212,7 +212,9 @@ def test_a_dry_run_writes_nothing(tmp_path, corpus, tokenizer_dir):
 
 def test_less_than_one_row_of_tokens_is_refused_and_leaves_nothing(tmp_path, tokenizer_dir):
     write_jsonl(tmp_path / "a.jsonl", ["a"])
-    with pytest.raises(ValueError, match="hold 2 tokens in all, less than one row of seq_len 3"):
+    with pytest.raises(
+        ValueError, match=r"hold 2 tokens in all, less than one row of seq_len 3\. Give a smaller"
+    ):
         tstdata.prepare(tmp_path / "a.jsonl", tmp_path / "out", tokenizer_dir, 3)
     assert not (tmp_path / "out").exists()
 

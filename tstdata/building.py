@@ -96,7 +96,8 @@ class Building:
             )
         if short := sum(marker.num_short for marker in markers):
             words.append(f"{short} documents have fewer characters than --min-chars.")
-        words.append("Give a smaller --seq-len or more text.")
+        if len(shards.stream) or not (rejected or short):
+            words.append("Give a smaller --seq-len or more text.")
         if self.options.part:
             words.append("Of few documents a small --holdout may take none, a large one all.")
         return " ".join(words)

@@ -72,10 +72,20 @@ def inspect_row(dataset: DatasetPath, row: int, bag_size: int = 1) -> InspectedR
 
 
 def stored_tokenizer(files: DatasetFiles, card: DatasetCard) -> LoadedTokenizer:
-    """Loads the tokenizer that lies beside the shards."""
+    """Loads the tokenizer that lies beside the shards.
+
+    Raises:
+        FileNotFoundError: A file of it is missing.
+    """
     if not card.tokenizer.files:
         return LoadedTokenizer(IdsOnly(), {}, card.tokenizer)
     if not files.is_remote:
+        for name in card.tokenizer.files:
+            if not files.exists(f"{TOKENIZER_DIR}/{name}"):
+                raise FileNotFoundError(
+                    f"{files.path(f'{TOKENIZER_DIR}/{name}')} is missing: copy it from the tokenizer that "
+                    "the dataset was prepared with."
+                )
         return load_tokenizer(files.path(TOKENIZER_DIR), card.tokenizer.eos_token)
     with tempfile.TemporaryDirectory() as folder:
         files.copy_to(Path(folder), [f"{TOKENIZER_DIR}/{name}" for name in card.tokenizer.files])
