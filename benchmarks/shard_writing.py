@@ -2,21 +2,22 @@
 
   python benchmarks/shard_writing.py
 
-Ten files of 64 MB each, on the disk at the end, by `committing_large` and `committing` in turn; printed are
-medians of this process's seconds for all ten, in the kernel and outside, and of the clock's. Outside it is
-the copy from memory to the block that is written, in both ways.
+Ten files of 64 MiB each, on the disk at the end, by `committing_large` and `committing` in turn; printed are
+medians of the processor's seconds for all ten. In both ways one copy is part of it, from memory to the block
+that is written.
 """
 
 import argparse
+import functools
 import io
 import os
-import resource
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from prepare import medians
 
 from tstdata.commit import committing, committing_large
 from tstdata.direct_writing import BLOCK_BYTES, read_into, write_blocks
@@ -35,20 +36,21 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     data = os.urandom(_FILE_BYTES)
     ways = {"past memory": _past_memory, "through memory": _through_memory}
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
-    for _ in range(args.rounds):
-        for name, way in ways.items():
-            with tempfile.TemporaryDirectory(dir=args.work) as folder:
-                found[name].append(_seconds(lambda way=way, folder=folder: way(Path(folder), data)))
-    print(f"{_NUM_FILES} files of {_FILE_BYTES >> 20} MiB, medians of {args.rounds}")
-    medians = {
-        name: [statistics.median(each) for each in zip(*rows, strict=True)] for name, rows in found.items()
-    }
-    for name, (user, system, clock) in medians.items():
-        print(f"  {name:<15} {user:>6.3f} s user {system:>6.3f} s system {clock:>6.3f} s clock")
-    past, through = (sum(medians[name][:2]) for name in ways)
-    print(f"processor time through memory is {through / past:.1f} times that past it")
+    found = medians(
+        {name: functools.partial(_seconds, way, args.work, data) for name, way in ways.items()}, args.rounds
+    )
+    print(f"{_NUM_FILES} files of {_FILE_BYTES >> 20} MiB, medians of {args.rounds}, processor time")
+    for name, seconds in found.items():
+        print(f"  {name:<15} {seconds:>6.3f} s")
+    print(f"through memory takes {found['through memory'] / found['past memory']:.1f} times as long")
     return 0
+
+
+def _seconds(write: Callable[[Path, bytes], None], work: Path, data: bytes) -> float:
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        begin = time.process_time()
+        write(Path(folder), data)
+        return time.process_time() - begin
 
 
 def _past_memory(folder: Path, data: bytes) -> None:
@@ -64,14 +66,6 @@ def _through_memory(folder: Path, data: bytes) -> None:
         with committing(folder / str(number)) as file:
             while num_bytes := read_into(reader, block):
                 file.write(block[:num_bytes])
-
-
-def _seconds(write: Callable[[], None]) -> tuple[float, float, float]:
-    os.sync()
-    before, begin = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    write()
-    clock, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF)
-    return after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, clock
 
 
 if __name__ == "__main__":

@@ -80,6 +80,9 @@ def test_the_command_finds_and_shows_histograms_and_the_largest_sources(small_da
     assert cli.main(["inspect", str(small_dataset), "--find", "import", "--hits", "2"]) == 0
     out = capsys.readouterr().out
     assert "2 documents found; not searched to the end: go on with --find-from" in out
+    assert cli.main(["inspect", str(small_dataset), "--find", "import", *out.split()[-2:]]) == 0
+    rest = capsys.readouterr().out.splitlines()
+    assert not set(out.splitlines()[:2]) & set(rest)
     assert "a.jsonl line " in out
     assert cli.main(["inspect", str(small_dataset), "--find", "import", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["found"][0]["place_kind"] == "line"
@@ -90,9 +93,14 @@ def test_the_command_finds_and_shows_histograms_and_the_largest_sources(small_da
     sizes = [int(line.split()[-2].replace(",", "")) for line in out.splitlines() if line.endswith(" tokens")]
     assert sizes == sorted(sizes, reverse=True)
     assert cli.main(["inspect", str(small_dataset), "--find", ""]) == 2
-    for option in ("--hits", "--find-tokens", "--find-from", "--row"):
-        assert cli.main(["inspect", str(small_dataset), "--find", "import", option, "-1"]) == 2
-        assert f"error: {option} is -1; the least is " in capsys.readouterr().err
+    assert cli.main(["inspect", str(small_dataset), "--find", "import", "--row", "-1"]) == 2
+    assert "row -1 is not in" in capsys.readouterr().err
+    for option, least in (("--hits", 1), ("--find-tokens", 1), ("--find-from", 0)):
+        command = ["inspect", str(small_dataset), "--find", "import", option]
+        for number, words in ((least - 1, f"is too little; the least is {least}."), ("few", "invalid whole")):
+            with pytest.raises(SystemExit, match="2"):
+                cli.main([*command, str(number)])
+            assert words in capsys.readouterr().err
 
 
 def test_a_text_across_the_border_of_two_windows_is_found(small_dataset, corpus, tokenizer, monkeypatch):

@@ -13,6 +13,8 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from .numbers import at_least
+
 if TYPE_CHECKING:
     from tstdata.card import DatasetCard
     from tstdata.dataset_files import DatasetFiles
@@ -29,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("dataset", metavar="DATASET", help="directory of a prepared dataset")
-    add("--row", type=int, metavar="N", help="decode row N, from 0")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--row", type=int, metavar="N", help="decode row N, from 0")
     add(
         "--bag-size",
         type=int,
@@ -37,15 +40,20 @@ def main(argv: list[str] | None = None) -> int:
         help="decode the bag row of S rows that begins at row N (default 0)",
     )
     add("--find", metavar="TEXT", help="show documents and rows that hold this text, letter for letter")
-    add("--hits", type=int, default=10, metavar="N", help="stop after N documents found (default: 10)")
+    add("--hits", type=at_least(1), default=10, metavar="N", help="stop after N found (default: 10)")
     add(
         "--find-tokens",
-        type=int,
+        type=at_least(1),
         default=200_000_000,
         metavar="N",
         help="begin no document after N tokens (default: 200,000,000)",
     )
-    add("--find-from", type=int, metavar="TOKEN", help="go on where an earlier search said that it stopped")
+    where.add_argument(
+        "--find-from",
+        type=at_least(0),
+        metavar="TOKEN",
+        help="go on where an earlier search said that it stopped",
+    )
     add("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     from tstdata.card import DatasetCard
@@ -75,20 +83,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _find(files: "DatasetFiles", card: "DatasetCard", args: argparse.Namespace) -> int:
     from tstdata.finding import Search
+    from tstdata.inspection import check_row
 
     if not args.find:
         raise ValueError("--find needs a text.")
-    row, start = args.row or 0, args.find_from or 0
-    limits = {
-        "hits": (args.hits, 1),
-        "find-tokens": (args.find_tokens, 1),
-        "find-from": (start, 0),
-        "row": (row, 0),
-    }
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise ValueError(f"--{name} is {value}; the least is {least}.")
-    search = Search(files, card, args.find, args.find_tokens, start or row * card.seq_len)
+    start = args.find_from or 0
+    if args.row is not None:
+        check_row(args.row, files, card)
+        start = args.row * card.seq_len
+    search = Search(files, card, args.find, args.find_tokens, start)
     hits = [dataclasses.asdict(found) for found in search.run(args.hits, progress=True)]
     if args.json:
         print(json.dumps({"found": hits, "next_token": None if search.is_done else search.next_token}))

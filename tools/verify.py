@@ -10,6 +10,8 @@ Prints each bad file and what is wrong with it, and exits 1; exits 0 when all is
 
 import argparse
 
+from .numbers import at_least
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `tst verify`."""
@@ -17,10 +19,10 @@ def main(argv: list[str] | None = None) -> int:
         prog="tst verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", metavar="DATASET", help="directory or URI of a prepared dataset")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="shards checked at once")
+    parser.add_argument("--workers", type=at_least(1), default=1, metavar="N", help="shards checked at once")
     parser.add_argument(
         "--sources",
-        type=int,
+        type=at_least(0),
         nargs="?",
         const=1000,
         default=0,
@@ -29,9 +31,6 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--repair", action="store_true", help="make damaged shards again from the corpus")
     args = parser.parse_args(argv)
-    for name, value, least in (("workers", args.workers, 1), ("sources", args.sources, 0)):
-        if value < least:
-            parser.error(f"--{name} is {value}; the least is {least}.")
     import tstdata
 
     report = tstdata.verify(

@@ -1,7 +1,7 @@
 """Writing past the system's memory: a large file of which nobody will read soon what was written.
 
 Its bytes go from ours to the disk. Through the system's they would be copied, and pages looked for, filled
-and given back, which takes several times the processor's time.
+and given back.
 """
 
 import errno

@@ -35,6 +35,16 @@ class InspectedRow:
         return [self.tokens[at : at + self.bag_size] for at in range(0, len(self.tokens), self.bag_size)]
 
 
+def check_row(row: int, files: DatasetFiles, card: DatasetCard) -> None:
+    """Refuses a row that there is not.
+
+    Raises:
+        ValueError: It says which there are.
+    """
+    if not 0 <= row < card.num_rows:
+        raise ValueError(f"row {row} is not in {files}: it has rows 0 to {card.num_rows - 1}.")
+
+
 def inspect_row(dataset: DatasetPath, row: int, bag_size: int = 1) -> InspectedRow:
     """Decodes a row of a dataset (`bag_size` 1), or the bag row that begins there, and traces its documents.
 
@@ -46,8 +56,7 @@ def inspect_row(dataset: DatasetPath, row: int, bag_size: int = 1) -> InspectedR
     card = DatasetCard.load(files)
     if bag_size < 1:
         raise ValueError(f"bag size is {bag_size}; a bag holds at least 1 token: give --bag-size 4, say.")
-    if not 0 <= row < card.num_rows:
-        raise ValueError(f"row {row} is not in {files}: it has rows 0 to {card.num_rows - 1}.")
+    check_row(row, files, card)
     shard, at = locate_row(row, card)
     rows_left = rows_of_shard(shard, card) - at
     if bag_size > rows_left:
